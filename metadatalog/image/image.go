@@ -1,0 +1,219 @@
+// Package image is the cluster's metadata as a value: an immutable Image that
+// is the fold of the metadata log's records, and the Delta that takes one image
+// to the next.
+//
+// Controllers decide on an image, brokers act on one; both get it by the same
+// fold, so that equal offsets mean equal images. The maps are copy-on-write
+// B-trees: a delta costs what it changes, and any number of readers may hold
+// any image without a lock. Pure: no clock, no locks, no I/O.
+package image
+
+import (
+	"iter"
+
+	"github.com/tidwall/btree"
+
+	"kvorum/internal/kafka"
+)
+
+// Position says how far into the log an image reaches.
+type Position struct {
+	// Offset is the last offset that the image contains, -1 for the empty image.
+	Offset kafka.Offset
+	// Epoch is the KRaft epoch of the batch that holds Offset.
+	Epoch kafka.LeaderEpoch
+	// TimestampMs is that batch's timestamp, in milliseconds since 1970.
+	TimestampMs int64
+}
+
+// Image is the state of the cluster at one position of the metadata log. It is
+// immutable; the zero value is not an image, use Empty.
+type Image struct {
+	at Position
+
+	features map[string]int16 // copied on change: a handful of entries
+	zkState  int8
+	hasZk    bool // a ZkMigrationStateRecord was seen
+
+	brokers     *btree.Map[kafka.BrokerID, *Broker]
+	controllers *btree.Map[kafka.NodeID, *Controller]
+
+	topicsByID   *btree.BTreeG[*Topic] // ordered by topic id
+	topicsByName *btree.Map[string, *Topic]
+	partitions   int // over all topics
+
+	configs *btree.BTreeG[*ResourceConfig] // ordered by resource
+	quotas  *btree.BTreeG[*ClientQuota]    // ordered by entity
+	acls    *btree.BTreeG[*ACL]            // ordered by id
+	scram   *btree.BTreeG[*ScramCredential]
+	tokens  *btree.Map[string, *DelegationToken]
+
+	producer   ProducerIDs
+	hasClaimed bool // ProducerIDs were seen
+}
+
+// At is the image's position in the log.
+func (im *Image) At() Position { return im.at }
+
+// Broker returns the registration of a broker, nil if it is not registered.
+func (im *Image) Broker(id kafka.BrokerID) *Broker {
+	b, _ := im.brokers.Get(id)
+	return b
+}
+
+// Brokers iterates over all registrations by ascending id.
+func (im *Image) Brokers() iter.Seq[*Broker] {
+	return func(yield func(*Broker) bool) {
+		im.brokers.Scan(func(_ kafka.BrokerID, b *Broker) bool { return yield(b) })
+	}
+}
+
+// BrokerCount is the number of registered brokers, fenced ones included.
+func (im *Image) BrokerCount() int { return im.brokers.Len() }
+
+// Controller returns the registration of a controller, nil if there is none.
+func (im *Image) Controller(id kafka.NodeID) *Controller {
+	c, _ := im.controllers.Get(id)
+	return c
+}
+
+// Controllers iterates over all controller registrations by ascending id.
+func (im *Image) Controllers() iter.Seq[*Controller] {
+	return func(yield func(*Controller) bool) {
+		im.controllers.Scan(func(_ kafka.NodeID, c *Controller) bool { return yield(c) })
+	}
+}
+
+// TopicByName returns a topic, nil if there is none of that name.
+func (im *Image) TopicByName(name string) *Topic {
+	t, _ := im.topicsByName.Get(name)
+	return t
+}
+
+// Topic returns a topic by id, nil if there is none.
+func (im *Image) Topic(id kafka.TopicID) *Topic {
+	t, _ := im.topicsByID.Get(&Topic{ID: id})
+	return t
+}
+
+// Topics iterates over all topics by ascending id. It is deterministic: equal
+// images iterate equally.
+func (im *Image) Topics() iter.Seq[*Topic] {
+	return func(yield func(*Topic) bool) { im.topicsByID.Scan(yield) }
+}
+
+// TopicsByName iterates over all topics by ascending name, from the first name
+// that is not below start.
+func (im *Image) TopicsByName(start string) iter.Seq[*Topic] {
+	return func(yield func(*Topic) bool) {
+		im.topicsByName.Ascend(start, func(_ string, t *Topic) bool { return yield(t) })
+	}
+}
+
+// TopicCount is the number of topics.
+func (im *Image) TopicCount() int { return im.topicsByID.Len() }
+
+// PartitionCount is the number of partitions of all topics.
+func (im *Image) PartitionCount() int { return im.partitions }
+
+// Partition returns a partition, nil if the topic or the partition is unknown.
+func (im *Image) Partition(topic kafka.TopicID, id kafka.PartitionID) *Partition {
+	if t := im.Topic(topic); t != nil {
+		return t.Partition(id)
+	}
+	return nil
+}
+
+// Config returns the stored configuration of a resource, nil if it has none.
+func (im *Image) Config(r Resource) *ResourceConfig {
+	c, _ := im.configs.Get(&ResourceConfig{Resource: r})
+	return c
+}
+
+// ConfigValue returns one stored value of a resource.
+func (im *Image) ConfigValue(r Resource, key string) (string, bool) {
+	c := im.Config(r)
+	if c == nil {
+		return "", false
+	}
+	return c.Get(key)
+}
+
+// Configs iterates over all stored configurations, ordered by type and name.
+func (im *Image) Configs() iter.Seq[*ResourceConfig] {
+	return func(yield func(*ResourceConfig) bool) { im.configs.Scan(yield) }
+}
+
+// ClientQuotas iterates over all stored quotas, ordered by entity.
+func (im *Image) ClientQuotas() iter.Seq[*ClientQuota] {
+	return func(yield func(*ClientQuota) bool) { im.quotas.Scan(yield) }
+}
+
+// ClientQuota returns the quotas of one entity, nil if it has none.
+func (im *Image) ClientQuota(e QuotaEntity) *ClientQuota {
+	q, _ := im.quotas.Get(&ClientQuota{Entity: e})
+	return q
+}
+
+// ACL returns an access control entry by id, nil if there is none.
+func (im *Image) ACL(id kafka.UUID) *ACL {
+	a, _ := im.acls.Get(&ACL{ID: id})
+	return a
+}
+
+// ACLs iterates over all access control entries by ascending id.
+func (im *Image) ACLs() iter.Seq[*ACL] {
+	return func(yield func(*ACL) bool) { im.acls.Scan(yield) }
+}
+
+// ACLCount is the number of access control entries.
+func (im *Image) ACLCount() int { return im.acls.Len() }
+
+// ScramCredential returns a user's credential, nil if there is none.
+func (im *Image) ScramCredential(user string, m ScramMechanism) *ScramCredential {
+	c, _ := im.scram.Get(&ScramCredential{User: user, Mechanism: m})
+	return c
+}
+
+// ScramCredentials iterates over all credentials by mechanism, then user.
+func (im *Image) ScramCredentials() iter.Seq[*ScramCredential] {
+	return func(yield func(*ScramCredential) bool) { im.scram.Scan(yield) }
+}
+
+// DelegationToken returns a token by id, nil if there is none.
+func (im *Image) DelegationToken(id string) *DelegationToken {
+	t, _ := im.tokens.Get(id)
+	return t
+}
+
+// DelegationTokens iterates over all tokens by ascending id.
+func (im *Image) DelegationTokens() iter.Seq[*DelegationToken] {
+	return func(yield func(*DelegationToken) bool) {
+		im.tokens.Scan(func(_ string, t *DelegationToken) bool { return yield(t) })
+	}
+}
+
+// ProducerIDs is the allocation state of producer ids.
+func (im *Image) ProducerIDs() ProducerIDs { return im.producer }
+
+// FeatureLevel is the finalized level of a feature, 0 if it is not finalized.
+func (im *Image) FeatureLevel(name string) int16 { return im.features[name] }
+
+// Features returns a copy of all finalized levels above 0, metadata.version included.
+func (im *Image) Features() map[string]int16 {
+	out := make(map[string]int16, len(im.features))
+	for name, level := range im.features {
+		out[name] = level
+	}
+	return out
+}
+
+// MetadataVersion is the finalized metadata.version, 0 before the bootstrap
+// records were read.
+func (im *Image) MetadataVersion() MetadataVersion {
+	return MetadataVersion(im.features[FeatureMetadataVersion])
+}
+
+// ZkMigrationState is the last ZkMigrationStateRecord's state, 0 (NONE) if there
+// was none.
+func (im *Image) ZkMigrationState() int8 { return im.zkState }
