@@ -1,0 +1,144 @@
+package lint
+
+import (
+	"fmt"
+	"strings"
+)
+
+// leaves are the packages that every package may import.
+var leaves = []string{
+	"internal/kafka", "internal/clock", "internal/invariant", "internal/vfs",
+	"protocol/batch", "protocol/errors", "config", "metadatalog/record",
+}
+
+// anything lets a room import every package that is not sealed.
+const anything = "*"
+
+// rooms says what each room may import besides the leaves. A package belongs to
+// the room with the longest name that is its directory or above it, and may
+// always import the packages of its own room.
+//
+// quorum names image, metadatalog, snapshot and security beyond the words of the
+// architecture: its loop holds the images that replay and controller hand it.
+var rooms = map[string][]string{
+	"cmd":                {anything},
+	"sim":                {anything},
+	"integration":        {anything},
+	"internal/kafka":     {},
+	"internal/clock":     {},
+	"internal/invariant": {},
+	"internal/vfs":       {},
+	"internal/lint":      {},
+	"internal/testlog":   {"metadatalog"},
+	"protocol":           {},
+	"protocol/batch":     {},
+	"protocol/errors":    {},
+	"config":             {},
+	"metadatalog":        {},
+	"metadatalog/record": {},
+	"metadatalog/image":  {},
+	"metadatalog/replay": {"metadatalog/image", "metadatalog", "snapshot"},
+	"snapshot":           {"metadatalog/image", "metadatalog"},
+	"listener":           {"protocol", "security"},
+	"security":           {"metadatalog/image"},
+	"quorum/controller":  {"metadatalog/image", "security"},
+	"quorum/raft":        {"metadatalog", "snapshot"},
+	"quorum":             {"quorum/controller", "quorum/raft", "metadatalog/replay", "listener", "protocol", "metadatalog/image", "metadatalog", "snapshot", "security"},
+	"broker/storage":     {},
+	"broker/replica":     {"broker/storage", "metadatalog/image", "protocol"},
+	"broker/group":       {},
+	"broker/txn":         {},
+	"broker/coordinator": {"broker/group", "broker/txn"},
+	"broker/handler":     {"broker", "broker/coordinator", "broker/group", "broker/replica", "broker/storage", "broker/txn", "listener", "metadatalog/image", "protocol", "security"},
+	"broker":             {"broker/coordinator", "broker/group", "broker/handler", "broker/replica", "broker/storage", "broker/txn", "listener", "metadatalog/image", "metadatalog/replay", "metadatalog", "protocol", "security", "snapshot"},
+	"migration":          {"metadatalog/image", "metadatalog/replay", "protocol"},
+	"migration/convert":  {"metadatalog/image"},
+	"admin":              {"broker/storage", "metadatalog/image", "metadatalog", "migration", "protocol", "snapshot"},
+	"internal/deps":      {},
+}
+
+// sealed rooms are imported by nobody but themselves.
+var sealed = []string{"cmd", "sim", "integration"}
+
+// confined says which rooms may import a module from outside: the choice of
+// Raft, of the store and of the clients stays behind one door each. Tests may
+// use them anywhere.
+var confined = map[string][]string{
+	"github.com/lni/dragonboat/v4":      {"quorum/raft", "internal/deps"},
+	"github.com/cockroachdb/pebble/v2":  {"metadatalog", "internal/vfs", "internal/deps"},
+	"github.com/segmentio/kafka-go":     {"cmd", "admin", "integration", "internal/deps"},
+	"github.com/twmb/franz-go/pkg/kgo":  {"cmd", "admin", "integration", "internal/deps"},
+	"github.com/twmb/franz-go/pkg/kadm": {"cmd", "admin", "integration", "internal/deps"},
+	"github.com/spf13/cobra":            {"cmd", "internal/deps"},
+}
+
+// room returns the room that a directory belongs to.
+func room(dir string) (string, bool) {
+	for d := dir; ; {
+		if _, ok := rooms[d]; ok {
+			return d, true
+		}
+		i := strings.LastIndexByte(d, '/')
+		if i < 0 {
+			return "", false
+		}
+		d = d[:i]
+	}
+}
+
+// under reports whether path is dir or below it.
+func under(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
+
+// contains reports whether list names the room.
+func contains(list []string, name string) bool {
+	for _, l := range list {
+		if l == name || l == anything {
+			return true
+		}
+	}
+	return false
+}
+
+// checkImports applies the import rules to the files of one package. Tests keep
+// the sealed rooms closed but are free otherwise: a test may need any real part.
+func (t *Tree) checkImports(p *sourcePackage) []Violation {
+	home, ok := room(p.dir)
+	if !ok {
+		return []Violation{{File: p.dir, Rule: "rooms", Text: "this package is in no room of the architecture: move it, or add its room with a design note"}}
+	}
+	var found []Violation
+	for _, f := range p.files {
+		for _, spec := range f.syntax.Imports {
+			if why := t.refuse(home, imported(spec), f.test); why != "" {
+				found = append(found, Violation{File: f.path, Line: t.line(spec.Pos()), Rule: "imports", Text: why})
+			}
+		}
+	}
+	return found
+}
+
+// refuse says why a file of the room home may not import a path, "" if it may.
+func (t *Tree) refuse(home, path string, test bool) string {
+	own, ours := strings.CutPrefix(path, t.module+"/")
+	if !ours {
+		for module, allowed := range confined {
+			if under(path, module) && !test && !contains(allowed, home) {
+				return fmt.Sprintf("%s may not import %s: only %s may", home, path, strings.Join(allowed, ", "))
+			}
+		}
+		return ""
+	}
+	target, ok := room(own)
+	if !ok || target == home {
+		return "" // a package without a room is reported where it is
+	}
+	for _, s := range sealed {
+		if under(own, s) && !under(home, s) {
+			return fmt.Sprintf("nothing imports %s", s)
+		}
+	}
+	if test || contains(leaves, target) || contains(rooms[home], target) {
+		return ""
+	}
+	return fmt.Sprintf("%s may not import %s", home, own)
+}
