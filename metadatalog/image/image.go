@@ -9,9 +9,10 @@
 package image
 
 import (
+	"cmp"
 	"iter"
-
-	"github.com/tidwall/btree"
+	"maps"
+	"strings"
 
 	"kvorum/internal/kafka"
 )
@@ -35,83 +36,74 @@ type Image struct {
 	zkState  int8
 	hasZk    bool // a ZkMigrationStateRecord was seen
 
-	brokers     *btree.Map[kafka.BrokerID, *Broker]
-	controllers *btree.Map[kafka.NodeID, *Controller]
+	brokers     table[kafka.BrokerID, Broker]
+	controllers table[kafka.NodeID, Controller]
 
-	topicsByID   *btree.BTreeG[*Topic] // ordered by topic id
-	topicsByName *btree.Map[string, *Topic]
+	topics       table[kafka.TopicID, Topic]
+	topicsByName table[string, Topic]
 	partitions   int // over all topics
 
-	configs *btree.BTreeG[*ResourceConfig] // ordered by resource
-	quotas  *btree.BTreeG[*ClientQuota]    // ordered by entity
-	acls    *btree.BTreeG[*ACL]            // ordered by id
-	scram   *btree.BTreeG[*ScramCredential]
-	tokens  *btree.Map[string, *DelegationToken]
+	configs table[Resource, ResourceConfig]
+	quotas  table[QuotaEntity, ClientQuota]
+	acls    table[kafka.UUID, ACL]
+	scram   table[scramKey, ScramCredential]
+	tokens  table[string, DelegationToken]
 
 	producer   ProducerIDs
 	hasClaimed bool // ProducerIDs were seen
+}
+
+// Empty is the image before the first record, at offset -1.
+func Empty() *Image {
+	return &Image{
+		at:           Position{Offset: kafka.NoOffset, Epoch: kafka.NoEpoch, TimestampMs: -1},
+		brokers:      newTable[kafka.BrokerID, Broker](cmp.Compare[kafka.BrokerID]),
+		controllers:  newTable[kafka.NodeID, Controller](cmp.Compare[kafka.NodeID]),
+		topics:       newTable[kafka.TopicID, Topic](kafka.UUID.Compare),
+		topicsByName: newTable[string, Topic](strings.Compare),
+		configs:      newTable[Resource, ResourceConfig](compareResources),
+		quotas:       newTable[QuotaEntity, ClientQuota](compareEntities),
+		acls:         newTable[kafka.UUID, ACL](kafka.UUID.Compare),
+		scram:        newTable[scramKey, ScramCredential](compareScramKeys),
+		tokens:       newTable[string, DelegationToken](strings.Compare),
+		producer:     ProducerIDs{BrokerID: -1, BrokerEpoch: kafka.NoBrokerEpoch},
+	}
 }
 
 // At is the image's position in the log.
 func (im *Image) At() Position { return im.at }
 
 // Broker returns the registration of a broker, nil if it is not registered.
-func (im *Image) Broker(id kafka.BrokerID) *Broker {
-	b, _ := im.brokers.Get(id)
-	return b
-}
+func (im *Image) Broker(id kafka.BrokerID) *Broker { return im.brokers.get(id) }
 
 // Brokers iterates over all registrations by ascending id.
-func (im *Image) Brokers() iter.Seq[*Broker] {
-	return func(yield func(*Broker) bool) {
-		im.brokers.Scan(func(_ kafka.BrokerID, b *Broker) bool { return yield(b) })
-	}
-}
+func (im *Image) Brokers() iter.Seq[*Broker] { return im.brokers.all() }
 
 // BrokerCount is the number of registered brokers, fenced ones included.
-func (im *Image) BrokerCount() int { return im.brokers.Len() }
+func (im *Image) BrokerCount() int { return im.brokers.len() }
 
 // Controller returns the registration of a controller, nil if there is none.
-func (im *Image) Controller(id kafka.NodeID) *Controller {
-	c, _ := im.controllers.Get(id)
-	return c
-}
+func (im *Image) Controller(id kafka.NodeID) *Controller { return im.controllers.get(id) }
 
 // Controllers iterates over all controller registrations by ascending id.
-func (im *Image) Controllers() iter.Seq[*Controller] {
-	return func(yield func(*Controller) bool) {
-		im.controllers.Scan(func(_ kafka.NodeID, c *Controller) bool { return yield(c) })
-	}
-}
+func (im *Image) Controllers() iter.Seq[*Controller] { return im.controllers.all() }
 
 // TopicByName returns a topic, nil if there is none of that name.
-func (im *Image) TopicByName(name string) *Topic {
-	t, _ := im.topicsByName.Get(name)
-	return t
-}
+func (im *Image) TopicByName(name string) *Topic { return im.topicsByName.get(name) }
 
 // Topic returns a topic by id, nil if there is none.
-func (im *Image) Topic(id kafka.TopicID) *Topic {
-	t, _ := im.topicsByID.Get(&Topic{ID: id})
-	return t
-}
+func (im *Image) Topic(id kafka.TopicID) *Topic { return im.topics.get(id) }
 
 // Topics iterates over all topics by ascending id. It is deterministic: equal
 // images iterate equally.
-func (im *Image) Topics() iter.Seq[*Topic] {
-	return func(yield func(*Topic) bool) { im.topicsByID.Scan(yield) }
-}
+func (im *Image) Topics() iter.Seq[*Topic] { return im.topics.all() }
 
 // TopicsByName iterates over all topics by ascending name, from the first name
 // that is not below start.
-func (im *Image) TopicsByName(start string) iter.Seq[*Topic] {
-	return func(yield func(*Topic) bool) {
-		im.topicsByName.Ascend(start, func(_ string, t *Topic) bool { return yield(t) })
-	}
-}
+func (im *Image) TopicsByName(start string) iter.Seq[*Topic] { return im.topicsByName.from(start) }
 
 // TopicCount is the number of topics.
-func (im *Image) TopicCount() int { return im.topicsByID.Len() }
+func (im *Image) TopicCount() int { return im.topics.len() }
 
 // PartitionCount is the number of partitions of all topics.
 func (im *Image) PartitionCount() int { return im.partitions }
@@ -125,10 +117,7 @@ func (im *Image) Partition(topic kafka.TopicID, id kafka.PartitionID) *Partition
 }
 
 // Config returns the stored configuration of a resource, nil if it has none.
-func (im *Image) Config(r Resource) *ResourceConfig {
-	c, _ := im.configs.Get(&ResourceConfig{Resource: r})
-	return c
-}
+func (im *Image) Config(r Resource) *ResourceConfig { return im.configs.get(r) }
 
 // ConfigValue returns one stored value of a resource.
 func (im *Image) ConfigValue(r Resource, key string) (string, bool) {
@@ -140,58 +129,36 @@ func (im *Image) ConfigValue(r Resource, key string) (string, bool) {
 }
 
 // Configs iterates over all stored configurations, ordered by type and name.
-func (im *Image) Configs() iter.Seq[*ResourceConfig] {
-	return func(yield func(*ResourceConfig) bool) { im.configs.Scan(yield) }
-}
+func (im *Image) Configs() iter.Seq[*ResourceConfig] { return im.configs.all() }
 
 // ClientQuotas iterates over all stored quotas, ordered by entity.
-func (im *Image) ClientQuotas() iter.Seq[*ClientQuota] {
-	return func(yield func(*ClientQuota) bool) { im.quotas.Scan(yield) }
-}
+func (im *Image) ClientQuotas() iter.Seq[*ClientQuota] { return im.quotas.all() }
 
 // ClientQuota returns the quotas of one entity, nil if it has none.
-func (im *Image) ClientQuota(e QuotaEntity) *ClientQuota {
-	q, _ := im.quotas.Get(&ClientQuota{Entity: e})
-	return q
-}
+func (im *Image) ClientQuota(e QuotaEntity) *ClientQuota { return im.quotas.get(e) }
 
 // ACL returns an access control entry by id, nil if there is none.
-func (im *Image) ACL(id kafka.UUID) *ACL {
-	a, _ := im.acls.Get(&ACL{ID: id})
-	return a
-}
+func (im *Image) ACL(id kafka.UUID) *ACL { return im.acls.get(id) }
 
 // ACLs iterates over all access control entries by ascending id.
-func (im *Image) ACLs() iter.Seq[*ACL] {
-	return func(yield func(*ACL) bool) { im.acls.Scan(yield) }
-}
+func (im *Image) ACLs() iter.Seq[*ACL] { return im.acls.all() }
 
 // ACLCount is the number of access control entries.
-func (im *Image) ACLCount() int { return im.acls.Len() }
+func (im *Image) ACLCount() int { return im.acls.len() }
 
 // ScramCredential returns a user's credential, nil if there is none.
 func (im *Image) ScramCredential(user string, m ScramMechanism) *ScramCredential {
-	c, _ := im.scram.Get(&ScramCredential{User: user, Mechanism: m})
-	return c
+	return im.scram.get(scramKey{m, user})
 }
 
 // ScramCredentials iterates over all credentials by mechanism, then user.
-func (im *Image) ScramCredentials() iter.Seq[*ScramCredential] {
-	return func(yield func(*ScramCredential) bool) { im.scram.Scan(yield) }
-}
+func (im *Image) ScramCredentials() iter.Seq[*ScramCredential] { return im.scram.all() }
 
 // DelegationToken returns a token by id, nil if there is none.
-func (im *Image) DelegationToken(id string) *DelegationToken {
-	t, _ := im.tokens.Get(id)
-	return t
-}
+func (im *Image) DelegationToken(id string) *DelegationToken { return im.tokens.get(id) }
 
 // DelegationTokens iterates over all tokens by ascending id.
-func (im *Image) DelegationTokens() iter.Seq[*DelegationToken] {
-	return func(yield func(*DelegationToken) bool) {
-		im.tokens.Scan(func(_ string, t *DelegationToken) bool { return yield(t) })
-	}
-}
+func (im *Image) DelegationTokens() iter.Seq[*DelegationToken] { return im.tokens.all() }
 
 // ProducerIDs is the allocation state of producer ids.
 func (im *Image) ProducerIDs() ProducerIDs { return im.producer }
@@ -202,9 +169,7 @@ func (im *Image) FeatureLevel(name string) int16 { return im.features[name] }
 // Features returns a copy of all finalized levels above 0, metadata.version included.
 func (im *Image) Features() map[string]int16 {
 	out := make(map[string]int16, len(im.features))
-	for name, level := range im.features {
-		out[name] = level
-	}
+	maps.Copy(out, im.features)
 	return out
 }
 

@@ -1,11 +1,8 @@
 package image
 
 import (
-	"iter"
 	"maps"
 	"slices"
-
-	"github.com/tidwall/btree"
 
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog/record"
@@ -59,27 +56,6 @@ type Controller struct {
 	Endpoints        []Endpoint
 	Features         []FeatureRange
 }
-
-// Topic is a topic and its partitions. Immutable.
-type Topic struct {
-	ID         kafka.TopicID
-	Name       string
-	partitions *btree.Map[kafka.PartitionID, *Partition]
-}
-
-// Partition returns a partition, nil if there is none of that number.
-func (t *Topic) Partition(id kafka.PartitionID) *Partition {
-	p, _ := t.partitions.Get(id)
-	return p
-}
-
-// Partitions iterates by ascending number.
-func (t *Topic) Partitions() iter.Seq2[kafka.PartitionID, *Partition] {
-	return func(yield func(kafka.PartitionID, *Partition) bool) { t.partitions.Scan(yield) }
-}
-
-// PartitionCount is the number of partitions.
-func (t *Topic) PartitionCount() int { return t.partitions.Len() }
 
 // RecoveryState is a partition's leader recovery state (KIP-704).
 type RecoveryState int8
@@ -144,6 +120,7 @@ type Resource struct {
 type ResourceConfig struct {
 	Resource Resource
 	values   map[string]string
+	owner    *owner
 }
 
 // Get returns one stored value.
@@ -179,6 +156,7 @@ type QuotaName struct {
 type ClientQuota struct {
 	Entity QuotaEntity
 	values map[string]float64
+	owner  *owner
 }
 
 // Get returns one quota.
@@ -238,7 +216,7 @@ type DelegationToken struct {
 
 // ProducerIDs is the allocation state of producer ids.
 type ProducerIDs struct {
-	// Next is the first id that no block has yet.
+	// Next is the first id that no block has yet; 0 if none was handed out.
 	Next kafka.ProducerID
 	// BrokerID and BrokerEpoch are those of the last block's owner, -1 after a
 	// load from a snapshot.
