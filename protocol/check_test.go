@@ -17,6 +17,9 @@ import (
 // check: random ones, ones with unknown tags, and ones that are nothing but the
 // smallest elements of one array.
 func TestCostBoundsDecoding(t *testing.T) {
+	if raceEnabled {
+		t.Skip("allocations are measured without the race detector")
+	}
 	r := rand.New(rand.NewPCG(3, 4))
 	for a := range APIs {
 		for v := a.Min; v <= a.Max; v++ {
