@@ -3,6 +3,7 @@ package image
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog/record"
@@ -25,14 +26,14 @@ func (d *Delta) registerBroker(offset kafka.Offset, r *record.RegisterBrokerReco
 		ID:                   r.BrokerID,
 		Epoch:                r.BrokerEpoch,
 		IncarnationID:        r.IncarnationID,
-		Endpoints:            r.EndPoints,
-		Features:             r.Features,
+		Endpoints:            sortedBy(r.EndPoints, endpointName),
+		Features:             sortedBy(r.Features, rangeName),
 		Rack:                 r.Rack,
 		Fenced:               r.Fenced,
 		InControlledShutdown: r.InControlledShutdown,
 		IsMigratingZkBroker:  r.IsMigratingZkBroker,
-		Directories:          orNil(r.LogDirs),
-		CordonedDirectories:  r.CordonedLogDirs,
+		Directories:          orNil(sortedIDs(r.LogDirs)),
+		CordonedDirectories:  sortedIDs(r.CordonedLogDirs),
 		RegisteredAt:         at,
 	})
 	return nil
@@ -94,10 +95,10 @@ func (d *Delta) changeBroker(r *record.BrokerRegistrationChangeRecord) error {
 		return fmt.Errorf("broker %d: the change of controlled shutdown is %d instead of 0 or 1", r.BrokerID, r.InControlledShutdown)
 	}
 	if len(r.LogDirs) > 0 {
-		next.Directories = r.LogDirs
+		next.Directories = sortedIDs(r.LogDirs)
 	}
 	if r.CordonedLogDirs != nil {
-		next.CordonedDirectories = r.CordonedLogDirs
+		next.CordonedDirectories = sortedIDs(r.CordonedLogDirs)
 	}
 	d.brokers.set(r.BrokerID, &next)
 	return nil
@@ -108,8 +109,8 @@ func (d *Delta) registerController(r *record.RegisterControllerRecord) {
 		ID:               r.ControllerID,
 		IncarnationID:    r.IncarnationID,
 		ZkMigrationReady: r.ZkMigrationReady,
-		Endpoints:        r.EndPoints,
-		Features:         r.Features,
+		Endpoints:        sortedBy(r.EndPoints, endpointName),
+		Features:         sortedBy(r.Features, rangeName),
 	})
 }
 
@@ -119,4 +120,27 @@ func orNil[T any](s []T) []T {
 		return nil
 	}
 	return slices.Clip(s)
+}
+
+// A registration's endpoints, features and directories are sets, and Apache
+// writes them into snapshots in the order of a hash map. The image keeps them
+// sorted, so that images that come from the log and from a snapshot are equal.
+
+func endpointName(e Endpoint) string  { return e.Name }
+func rangeName(f FeatureRange) string { return f.Name }
+
+func sortedBy[T any](s []T, name func(T) string) []T {
+	return sortedCopy(s, func(a, b T) int { return strings.Compare(name(a), name(b)) })
+}
+
+func sortedIDs(s []kafka.UUID) []kafka.UUID { return sortedCopy(s, kafka.UUID.Compare) }
+
+// sortedCopy keeps the difference between nil and empty.
+func sortedCopy[T any](s []T, compare func(a, b T) int) []T {
+	if slices.IsSortedFunc(s, compare) {
+		return s
+	}
+	s = slices.Clone(s)
+	slices.SortStableFunc(s, compare)
+	return s
 }

@@ -2,6 +2,8 @@ package image
 
 import (
 	"iter"
+	"maps"
+	"slices"
 
 	"github.com/tidwall/btree"
 )
@@ -103,4 +105,17 @@ func (p *part[K, V]) seal() table[K, V] {
 		p.now = p.now.freeze()
 	}
 	return p.now
+}
+
+// sorted returns keys in the table's order.
+func sorted[K comparable, V any](t table[K, V], keys map[K]struct{}) []K {
+	return slices.SortedFunc(maps.Keys(keys), func(a, b K) int {
+		switch {
+		case t.tree.Less(entry[K, V]{key: a}, entry[K, V]{key: b}):
+			return -1
+		case t.tree.Less(entry[K, V]{key: b}, entry[K, V]{key: a}):
+			return 1
+		}
+		return 0
+	})
 }
