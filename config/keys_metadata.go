@@ -1,0 +1,30 @@
+package config
+
+// metadataKeys: the metadata log and what the active controller does by itself.
+var metadataKeys = []Key{
+	{Name: "metadata.log.dir", Type: String, Default: unset, Importance: High, Scopes: ScopeNode, Effect: OnController, Doc: "Directory of the metadata log; where it is not set, the first of log.dirs."},
+	{Name: "metadata.log.max.record.bytes.between.snapshots", Type: Long, Default: is("20971520"), Valid: atLeast(1), Importance: High, Scopes: ScopeNode, Effect: OnController, Doc: "Bytes of records after which a snapshot of the metadata is written."},
+	{Name: "metadata.log.max.snapshot.interval.ms", Type: Long, Default: is("3600000"), Valid: atLeast(0), Importance: High, Scopes: ScopeNode, Effect: OnController, Doc: "Time after which a snapshot is written if there are new records; 0 turns it off."},
+	{Name: "metadata.max.retention.bytes", Type: Long, Default: is("104857600"), Importance: High, Scopes: ScopeNode, Effect: OnController, Doc: "Size of log and snapshots above which the oldest are removed; -1 is no limit."},
+	{Name: "metadata.max.retention.ms", Type: Long, Default: is("604800000"), Importance: High, Scopes: ScopeNode, Effect: OnController, Doc: "Age above which the oldest snapshots, and the log before them, are removed; -1 is no limit."},
+	{Name: "metadata.max.idle.interval.ms", Type: Int, Default: is("500"), Valid: atLeast(0), Importance: Low, Scopes: ScopeNode, Effect: OnController, Doc: "Time between the no-op records of an idle active controller; 0 turns them off."},
+	{Name: "metadata.log.segment.bytes", Type: Int, Default: is("1073741824"), Valid: atLeast(8388608), Importance: High, Scopes: ScopeNode, Effect: Refused, Doc: "Segment size of Apache's metadata log; kvorum keeps the log in one store."},
+	{Name: "metadata.log.segment.ms", Type: Long, Default: is("604800000"), Importance: High, Scopes: ScopeNode, Effect: Refused, Doc: "Segment age of Apache's metadata log; kvorum keeps the log in one store."},
+	{Name: "internal.metadata.log.segment.bytes", Type: Int, Default: unset, Importance: Low, Scopes: ScopeNode, Effect: Refused, Internal: true, Doc: "Apache's own tests set the segment size of the metadata log with it."},
+	{Name: "internal.metadata.max.batch.size.in.bytes", Type: Int, Default: is("8388608"), Importance: Low, Scopes: ScopeNode, Effect: Refused, Internal: true, Doc: "Apache's own tests set the largest batch of the metadata log with it."},
+	{Name: "internal.metadata.delete.delay.millis", Type: Long, Default: is("60000"), Importance: Low, Scopes: ScopeNode, Effect: Refused, Internal: true, Doc: "Apache's own tests set the delay before metadata files are removed with it."},
+	{Name: "controller.performance.sample.period.ms", Type: Long, Default: is("60000"), Valid: atLeast(100), Importance: Medium, Scopes: ScopeNode, Effect: Refused, Internal: true, Doc: "Period of the controller's event time samples in Apache's log."},
+	{Name: "controller.performance.always.log.threshold.ms", Type: Long, Default: is("2000"), Valid: atLeast(0), Importance: Medium, Scopes: ScopeNode, Effect: Refused, Internal: true, Doc: "Controller events that take longer are always logged by Apache."},
+	{Name: "auto.leader.rebalance.enable", Type: Boolean, Default: is("true"), Importance: High, Scopes: ScopeNode, Effect: OnController, Doc: "Moves leadership back to the preferred replicas at intervals."},
+	{Name: "leader.imbalance.check.interval.seconds", Type: Long, Default: is("300"), Valid: atLeast(1), Importance: High, Scopes: ScopeNode, Effect: OnController, Doc: "Time between two looks for partitions that are not led by their preferred replica."},
+	{Name: "unclean.leader.election.enable", Type: Boolean, Default: is("false"), Importance: High, Scopes: ScopeNode | ScopeCluster | ScopeBroker, Effect: OnController, Doc: "Allows a replica outside the ISR to become leader when no other is left; acknowledged records can be lost."},
+	{Name: "unclean.leader.election.interval.ms", Type: Long, Default: is("300000"), Valid: atLeast(1), Importance: Medium, Scopes: ScopeNode, Effect: OnController, Internal: true, Doc: "Time between two looks for leaderless partitions that an unclean election would help."},
+	{Name: "num.partitions", Type: Int, Default: is("1"), Valid: atLeast(1), Importance: Medium, Scopes: ScopeNode, Effect: OnController, Doc: "Partitions of a new topic whose creator left the count open."},
+	{Name: "default.replication.factor", Type: Int, Default: is("1"), Importance: Medium, Scopes: ScopeNode, Effect: OnController, Doc: "Replicas of a new topic whose creator left the count open."},
+	{Name: "min.insync.replicas", Type: Int, Default: is("1"), Valid: atLeast(1), Importance: High, Scopes: ScopeNode | ScopeCluster | ScopeBroker, Effect: OnController, Doc: "In-sync replicas that a write with acks=all needs."},
+	{Name: "delete.topic.enable", Type: Boolean, Default: is("true"), Importance: High, Scopes: ScopeNode, Effect: OnController, Doc: "Allows topics to be deleted."},
+	{Name: "auto.create.topics.enable", Type: Boolean, Default: is("true"), Importance: High, Scopes: ScopeNode, Effect: OnBroker, Doc: "Lets brokers create a topic that a client names and that does not exist."},
+	{Name: "create.topic.policy.class.name", Type: Class, Default: unset, Importance: Low, Scopes: ScopeNode, Effect: Refused, Doc: "Java class that may refuse the creation of a topic."},
+	{Name: "alter.config.policy.class.name", Type: Class, Default: unset, Importance: Low, Scopes: ScopeNode, Effect: Refused, Doc: "Java class that may refuse a change of configs."},
+	{Name: "controlled.shutdown.enable", Type: Boolean, Default: is("true"), Importance: Medium, Scopes: ScopeNode, Effect: OnBroker, Doc: "Makes a stopping broker hand over its leaderships first."},
+}

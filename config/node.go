@@ -1,0 +1,119 @@
+package config
+
+import (
+	"time"
+
+	"kvorum/internal/kafka"
+)
+
+// Node is what a controller takes from its server.properties, read and
+// checked. It is a value: nothing in it changes after ParseNode.
+type Node struct {
+	ID kafka.NodeID
+
+	// Listeners are the controller listeners in the order of
+	// controller.listener.names; the first is the one that brokers use.
+	Listeners []Listener
+	// InterBrokerListener is inter.broker.listener.name, empty where not set.
+	InterBrokerListener string
+	// Voters is controller.quorum.voters, BootstrapServers
+	// controller.quorum.bootstrap.servers; one of them may be empty.
+	Voters           []Voter
+	BootstrapServers []Endpoint
+	Raft             Raft
+
+	// LogDirs are the data directories; MetadataLogDir is the one that holds
+	// __cluster_metadata-0.
+	LogDirs        []string
+	MetadataLogDir string
+
+	Metadata    Metadata
+	Cluster     ClusterRules
+	Connections Connections
+
+	// Authorizer reports whether StandardAuthorizer is on; SuperUsers are its
+	// super.users ("User:name").
+	Authorizer                bool
+	SuperUsers                []string
+	AllowEveryoneIfNoACLFound bool
+
+	// MetricsListener is nil where no metrics are served.
+	MetricsListener *Endpoint
+
+	// Static is the file as it was written, the lowest of Layers.
+	Static map[string]string
+	// WithoutEffect names the keys that were set and change nothing on a
+	// controller; the start is to log them, so that none is ignored silently.
+	WithoutEffect []string
+}
+
+// Listener is one address that the node listens on.
+type Listener struct {
+	Name string
+	// Bind may have an empty host (every interface).
+	Bind Endpoint
+	// Advertised has an empty host where neither advertised.listeners nor
+	// listeners names one: then it is this machine's host name. Its port is 0
+	// where Bind's is: then it is the port that the system chose.
+	Advertised Endpoint
+}
+
+// Raft is how controllers talk among themselves.
+type Raft struct {
+	// Listener is nil for a quorum of one that listens to nobody.
+	Listener *Endpoint
+	// Voters is empty for a quorum of this node alone.
+	Voters []Voter
+	// TLS files are all set or all empty; empty is allowed on loopback only.
+	CertificateFile, KeyFile, CAFile string
+
+	RTT            time.Duration
+	ElectionTicks  int
+	HeartbeatTicks int
+}
+
+// TLS reports whether Raft connections are encrypted and authenticated.
+func (r Raft) TLS() bool { return r.CertificateFile != "" }
+
+// Metadata is when snapshots of the metadata log are made and dropped.
+type Metadata struct {
+	SnapshotBytes    int64         // records since the last snapshot
+	SnapshotInterval time.Duration // 0: never by time
+	RetentionBytes   int64         // below 0: no limit
+	Retention        time.Duration // below 0: no limit
+	MaxIdleInterval  time.Duration // between no-op records; 0: none
+}
+
+// ClusterRules are the rules by which the active controller decides.
+type ClusterRules struct {
+	BrokerHeartbeatInterval, BrokerSessionTimeout time.Duration
+
+	NumPartitions            int32
+	DefaultReplicationFactor int16
+	DeleteTopicEnable        bool
+
+	AutoLeaderRebalance           bool
+	LeaderImbalanceCheckInterval  time.Duration
+	UncleanLeaderElectionInterval time.Duration
+
+	// PropagationMaxWait is the longest wait of a reply for the brokers; 0:
+	// none.
+	PropagationMaxWait  time.Duration
+	FenceOnProofOfDeath bool
+	MaxInflight         int
+}
+
+// Connections are the limits of the listeners.
+type Connections struct {
+	Max             int
+	MaxPerIP        int
+	PerIPOverrides  map[string]int // by host
+	MaxCreationRate int            // per second
+	MaxIdle         time.Duration  // below 0: no limit
+
+	MaxRequestBytes       int   // of one request
+	MaxQueuedRequests     int   // that wait for a handler
+	MaxQueuedRequestBytes int64 // -1: the listener's own budget
+
+	SendBufferBytes, ReceiveBufferBytes int // -1: the system's
+}

@@ -1,0 +1,156 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// maxListeners bounds the listeners of a node; Kafka's have a handful.
+const maxListeners = 32
+
+// listeners reads the controller listeners. A controller listens on nothing
+// else, as with Apache.
+func (p *nodeParser) listeners(n *Node) {
+	if !p.set("controller.listener.names") {
+		p.fail("controller.listener.names", "controller.listener.names is not set; name the listeners of this controller, for instance CONTROLLER")
+		return
+	}
+	if !p.set("listeners") {
+		p.fail("listeners", "listeners is not set; a controller listens on its controller.listener.names, for instance CONTROLLER://:9093")
+		return
+	}
+	bind := p.endpoints("listeners")
+	advertised := p.endpoints("advertised.listeners")
+	names := p.value("controller.listener.names").List
+	for _, name := range names {
+		i := slices.IndexFunc(bind, func(l Listener) bool { return l.Name == strings.ToUpper(name) })
+		if i < 0 {
+			p.fail("controller.listener.names", "controller.listener.names: %s is not among listeners=%s", name, p.layers.Static["listeners"])
+			continue
+		}
+		p.protocol(bind[i].Name)
+		n.Listeners = append(n.Listeners, bind[i])
+	}
+	if len(bind) > len(n.Listeners) {
+		p.fail("listeners", "listeners must only contain controller listeners from controller.listener.names when process.roles=controller")
+	}
+	p.advertise(n, advertised)
+	n.InterBrokerListener = p.value("inter.broker.listener.name").Text
+}
+
+// advertise lays advertised.listeners over the listeners' own addresses.
+func (p *nodeParser) advertise(n *Node, advertised []Listener) {
+	for _, a := range advertised {
+		i := slices.IndexFunc(n.Listeners, func(l Listener) bool { return l.Name == a.Name })
+		switch {
+		case i < 0:
+			p.fail("advertised.listeners", "advertised.listeners: %s is not among the listeners", a.Name)
+		case a.Bind.Host == "" || a.Bind.Host == "0.0.0.0" || a.Bind.Host == "::":
+			p.fail("advertised.listeners", "advertised.listeners cannot use the nonroutable meta-address %s; name an address that brokers can reach", a.Bind)
+		default:
+			n.Listeners[i].Advertised = a.Bind
+		}
+	}
+}
+
+// endpoints reads NAME://host:port,...; names and ports may come once.
+func (p *nodeParser) endpoints(key string) []Listener {
+	if !p.set(key) {
+		return nil
+	}
+	entries := p.value(key).List
+	if len(entries) > maxListeners {
+		p.fail(key, "%s has %d entries; at most %d are taken", key, len(entries), maxListeners)
+		return nil
+	}
+	var listeners []Listener
+	for _, entry := range entries {
+		l, err := parseListener(entry)
+		if err != nil {
+			p.fail(key, "%s: %w", key, err)
+			continue
+		}
+		for _, other := range listeners {
+			if other.Name == l.Name {
+				p.fail(key, "%s: each listener must have a different name, and %s comes twice", key, l.Name)
+			}
+			if key == "listeners" && l.Bind.Port != 0 && other.Bind == l.Bind {
+				p.fail(key, "%s: each listener must have a different port, and %d comes twice", key, l.Bind.Port)
+			}
+		}
+		listeners = append(listeners, l)
+	}
+	return listeners
+}
+
+func parseListener(entry string) (Listener, error) {
+	name, address, ok := strings.Cut(entry, "://")
+	if !ok || name == "" {
+		return Listener{}, fmt.Errorf("%q is not of the form NAME://host:port", entry)
+	}
+	e, err := ParseEndpoint(address)
+	if err != nil {
+		return Listener{}, err
+	}
+	advertised := e
+	if e.Host == "0.0.0.0" || e.Host == "::" {
+		advertised.Host = ""
+	}
+	return Listener{Name: strings.ToUpper(name), Bind: e, Advertised: advertised}, nil
+}
+
+// protocol refuses listeners that would need TLS or SASL. A controller
+// listener that the default map does not name is PLAINTEXT, as with Apache.
+func (p *nodeParser) protocol(name string) {
+	for _, entry := range splitList(p.value("listener.security.protocol.map").Text) {
+		listener, protocol, ok := strings.Cut(entry, ":")
+		if !ok {
+			p.fail("listener.security.protocol.map", "listener.security.protocol.map: %q is not of the form NAME:PROTOCOL", entry)
+			return
+		}
+		if strings.ToUpper(strings.TrimSpace(listener)) != name {
+			continue
+		}
+		if protocol = strings.ToUpper(strings.TrimSpace(protocol)); protocol != "PLAINTEXT" {
+			p.fail("listener.security.protocol.map", "listener %s: %s is not supported by this release; use PLAINTEXT on a network that you trust", name, protocol)
+		}
+		return
+	}
+	if p.set("listener.security.protocol.map") {
+		p.fail("listener.security.protocol.map", "listener.security.protocol.map does not name the listener %s", name)
+	}
+}
+
+func (p *nodeParser) connections(n *Node) {
+	n.Connections = Connections{
+		Max:                   p.int("max.connections"),
+		MaxPerIP:              p.int("max.connections.per.ip"),
+		PerIPOverrides:        make(map[string]int),
+		MaxCreationRate:       p.int("max.connection.creation.rate"),
+		MaxIdle:               p.millis("connections.max.idle.ms"),
+		MaxRequestBytes:       p.int("socket.request.max.bytes"),
+		MaxQueuedRequests:     p.int("queued.max.requests"),
+		MaxQueuedRequestBytes: p.value("queued.max.request.bytes").Int,
+		SendBufferBytes:       p.int("socket.send.buffer.bytes"),
+		ReceiveBufferBytes:    p.int("socket.receive.buffer.bytes"),
+	}
+	const key = "max.connections.per.ip.overrides"
+	for _, entry := range splitList(p.value(key).Text) {
+		colon := strings.LastIndexByte(entry, ':')
+		if colon <= 0 {
+			p.fail(key, "%s: %q is not of the form host:limit", key, entry)
+			continue
+		}
+		limit, err := strconv.ParseInt(strings.TrimSpace(entry[colon+1:]), 10, 32)
+		if err != nil || limit < 0 {
+			p.fail(key, "%s: %q has no limit of 0 or more", key, entry)
+			continue
+		}
+		n.Connections.PerIPOverrides[strings.TrimSpace(entry[:colon])] = int(limit)
+	}
+	if bytes := n.Connections.MaxQueuedRequestBytes; bytes >= 0 && bytes < int64(n.Connections.MaxRequestBytes) {
+		p.fail("queued.max.request.bytes", "queued.max.request.bytes=%d is less than socket.request.max.bytes=%d; a request of that size could never be read", bytes, n.Connections.MaxRequestBytes)
+	}
+}

@@ -1,0 +1,254 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"kvorum/internal/kafka"
+)
+
+// standardAuthorizer is the one authorizer there is.
+const standardAuthorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
+
+// nodeParser collects what is wrong, so that one run of a start names it all.
+type nodeParser struct {
+	lines  map[string]int
+	layers Layers
+	errs   []error
+}
+
+// ParseNode reads the configuration of a controller. The error lists
+// everything that is wrong, each with its line and what to do.
+func ParseNode(properties Properties) (*Node, error) {
+	p := &nodeParser{lines: make(map[string]int), layers: Layers{Static: properties.Map()}}
+	n := &Node{Static: properties.Map()}
+	for _, property := range properties {
+		p.lines[property.Name] = property.Line
+		p.property(n, property)
+	}
+	if len(p.errs) > 0 {
+		return nil, errors.Join(p.errs...)
+	}
+	p.identity(n)
+	p.listeners(n)
+	p.quorum(n)
+	p.raft(n)
+	p.directories(n)
+	p.rules(n)
+	p.connections(n)
+	p.authorization(n)
+	n.MetricsListener = p.address("kvorum.metrics.listener")
+	if len(p.errs) > 0 {
+		return nil, errors.Join(p.errs...)
+	}
+	return n, nil
+}
+
+// fail notes an error about a key, with its line where it was set.
+func (p *nodeParser) fail(name, format string, args ...any) {
+	err := fmt.Errorf(format, args...)
+	if line, ok := p.lines[name]; ok {
+		err = fmt.Errorf("line %d: %w", line, err)
+	}
+	p.errs = append(p.errs, err)
+}
+
+// property checks one line by itself: a known key, a valid value, an effect.
+func (p *nodeParser) property(n *Node, property Property) {
+	name := property.Name
+	k, ok := Lookup(ScopeNode, name)
+	if !ok {
+		p.unknown(name)
+		return
+	}
+	v, err := k.Parse(property.Value)
+	if err != nil {
+		p.fail(name, "%w", err)
+		return
+	}
+	switch {
+	case k.Effect == Refused && v.String() != "" && v.String() != k.Default.Text:
+		p.refuse(k, v)
+	case k.Effect == OnBroker || k.Effect == Accepted:
+		n.WithoutEffect = append(n.WithoutEffect, name)
+	}
+}
+
+func (p *nodeParser) refuse(k *Key, v Value) {
+	setting := k.Name
+	if !k.Sensitive() {
+		setting += "=" + v.String()
+	}
+	todo := "remove the line"
+	if k.Instead != "" {
+		todo = "use " + k.Instead + " instead"
+	}
+	p.fail(k.Name, "%s: this release does not do that (%s); %s", setting, strings.TrimSuffix(k.Doc, "."), todo)
+}
+
+func (p *nodeParser) unknown(name string) {
+	if hint, ok := removedHint(name); ok {
+		p.fail(name, "%s is not a key any more: %s; remove the line", name, hint)
+		return
+	}
+	base := baseName(name)
+	if base != name {
+		p.fail(name, "%s: settings of a single listener are not supported by this release; remove the line", name)
+		return
+	}
+	for _, prefix := range []string{"rsm.config.", "rlmm.config.", "remote.log."} {
+		if strings.HasPrefix(name, prefix) {
+			p.fail(name, "%s: remote storage is not supported by this release; remove the line", name)
+			return
+		}
+	}
+	if _, ok := Lookup(ScopeTopic, name); ok {
+		hint := "set it on topics"
+		if k := topicIndex[name]; len(k.Fallback) > 0 {
+			hint = "its default for all topics is " + k.Fallback[0].Name
+		}
+		p.fail(name, "%s is a key of topics; %s", name, hint)
+		return
+	}
+	names := make([]string, 0, len(nodeIndex))
+	for _, k := range Keys(ScopeNode) {
+		names = append(names, k.Name)
+	}
+	if meant, ok := nearest(name, names); ok {
+		p.fail(name, "unknown key %s; did you mean %s?", name, meant)
+		return
+	}
+	p.fail(name, "unknown key %s; see docs/configuration.md for all keys", name)
+}
+
+func (p *nodeParser) value(name string) Value { return p.layers.value(nodeIndex[name]) }
+func (p *nodeParser) int(name string) int     { return int(p.value(name).Int) }
+func (p *nodeParser) set(name string) bool    { _, ok := p.lines[name]; return ok }
+
+func (p *nodeParser) millis(name string) time.Duration {
+	const most = int64(1<<63-1) / int64(time.Millisecond)
+	return time.Duration(min(p.value(name).Int, most)) * time.Millisecond
+}
+
+// address is a key that holds one host:port or nothing.
+func (p *nodeParser) address(name string) *Endpoint {
+	text := p.value(name).Text
+	if text == "" {
+		return nil
+	}
+	e, err := ParseEndpoint(text)
+	if err != nil {
+		panic("config: " + name + " passed its check: " + err.Error())
+	}
+	return &e
+}
+
+func (p *nodeParser) identity(n *Node) {
+	roles, ok := p.layers.Static["process.roles"]
+	switch {
+	case !ok:
+		p.fail("process.roles", "process.roles is not set; set process.roles=controller")
+	case strings.Contains(roles, "broker"):
+		p.fail("process.roles", "process.roles=%s: this release runs controllers only; set process.roles=controller and run Apache Kafka brokers against it", roles)
+	}
+	id := "node.id"
+	if !p.set(id) && p.set("broker.id") {
+		id = "broker.id"
+	}
+	switch {
+	case !p.set(id):
+		p.fail(id, "node.id is not set; give each controller and broker a number of its own")
+		return
+	case p.set("node.id") && p.set("broker.id") && p.int("node.id") != p.int("broker.id"):
+		p.fail("broker.id", "broker.id=%d and node.id=%d differ; remove broker.id", p.int("broker.id"), p.int("node.id"))
+	case p.int(id) < 0:
+		p.fail(id, "%s=%d is below 0", id, p.int(id))
+	}
+	n.ID = kafka.NodeID(p.int(id))
+}
+
+// quorum reads where the controllers are found by brokers.
+func (p *nodeParser) quorum(n *Node) {
+	n.Voters = p.voters("controller.quorum.voters")
+	for _, entry := range p.value("controller.quorum.bootstrap.servers").List {
+		e, err := ParseEndpoint(entry)
+		if err != nil {
+			panic("config: bootstrap servers passed their check: " + err.Error())
+		}
+		n.BootstrapServers = append(n.BootstrapServers, e)
+	}
+	if len(n.Voters) == 0 && len(n.BootstrapServers) == 0 {
+		p.fail("controller.quorum.voters", "neither controller.quorum.bootstrap.servers nor controller.quorum.voters is set; "+
+			"name the addresses at which brokers reach the controllers")
+	}
+	p.includesSelf(n, "controller.quorum.voters", n.Voters)
+}
+
+func (p *nodeParser) includesSelf(n *Node, name string, voters []Voter) {
+	if len(voters) > 0 && !slices.ContainsFunc(voters, func(v Voter) bool { return v.ID == n.ID }) {
+		p.fail(name, "%s does not name this node (node.id=%d)", name, n.ID)
+	}
+}
+
+// voters reads id@host:port entries; an id or an address may come once.
+func (p *nodeParser) voters(name string) []Voter {
+	var voters []Voter
+	for _, entry := range p.value(name).List {
+		v, err := parseVoter(entry)
+		if err != nil {
+			panic("config: " + name + " passed its check: " + err.Error())
+		}
+		for _, other := range voters {
+			if other.ID == v.ID || other.Endpoint == v.Endpoint {
+				p.fail(name, "%s: %s and %d@%s share an id or an address", name, entry, other.ID, other.Endpoint)
+			}
+		}
+		voters = append(voters, v)
+	}
+	return voters
+}
+
+func (p *nodeParser) directories(n *Node) {
+	n.LogDirs = p.value("log.dir").List
+	if p.set("log.dirs") {
+		n.LogDirs = p.value("log.dirs").List
+	}
+	n.MetadataLogDir = n.LogDirs[0] // neither list can be empty
+	if dir := p.value("metadata.log.dir").Text; dir != "" {
+		n.MetadataLogDir = dir
+	}
+}
+
+func (p *nodeParser) authorization(n *Node) {
+	switch class := p.value("authorizer.class.name").Text; class {
+	case "":
+	case standardAuthorizer:
+		n.Authorizer = true
+	case "kafka.security.authorizer.AclAuthorizer", "kafka.security.auth.SimpleAclAuthorizer":
+		p.fail("authorizer.class.name", "authorizer.class.name=%s kept its ACLs in ZooKeeper; use %s", class, standardAuthorizer)
+	default:
+		p.fail("authorizer.class.name", "authorizer.class.name=%s: there is no such authorizer here; use %s, or leave it empty for none", class, standardAuthorizer)
+	}
+	for _, user := range strings.Split(p.value("super.users").Text, ";") {
+		user = strings.TrimSpace(user)
+		if user == "" {
+			continue
+		}
+		if kind, name, ok := strings.Cut(user, ":"); !ok || kind == "" || name == "" {
+			p.fail("super.users", "super.users: %q is not of the form User:name", user)
+			continue
+		}
+		n.SuperUsers = append(n.SuperUsers, user)
+	}
+	n.AllowEveryoneIfNoACLFound = p.value("allow.everyone.if.no.acl.found").Bool
+	if !n.Authorizer {
+		for _, name := range []string{"super.users", "allow.everyone.if.no.acl.found"} {
+			if p.set(name) {
+				n.WithoutEffect = append(n.WithoutEffect, name)
+			}
+		}
+	}
+}
