@@ -60,6 +60,8 @@ type Voter struct {
 	Endpoint
 }
 
+func (v Voter) String() string { return strconv.Itoa(int(v.ID)) + "@" + v.Endpoint.String() }
+
 // parseVoter reads id@host:port.
 func parseVoter(s string) (Voter, error) {
 	id, address, ok := strings.Cut(s, "@")

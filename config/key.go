@@ -66,7 +66,7 @@ const (
 )
 
 func (e Effect) String() string {
-	return [...]string{"in effect on controllers", "brokers only", "accepted, nothing to size", "refused unless default"}[e]
+	return [...]string{"in effect", "brokers only", "accepted", "refused unless default"}[e]
 }
 
 // Default is a key's default value. The zero Default is "no value" (null).

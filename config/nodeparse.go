@@ -13,6 +13,9 @@ import (
 // standardAuthorizer is the one authorizer there is.
 const standardAuthorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
 
+// maxErrors bounds what a wrong file (a log, a picture) is answered with.
+const maxErrors = 100
+
 // nodeParser collects what is wrong, so that one run of a start names it all.
 type nodeParser struct {
 	lines  map[string]int
@@ -27,7 +30,9 @@ func ParseNode(properties Properties) (*Node, error) {
 	n := &Node{Static: properties.Map()}
 	for _, property := range properties {
 		p.lines[property.Name] = property.Line
-		p.property(n, property)
+		if p.property(n, property); len(p.errs) >= maxErrors {
+			break
+		}
 	}
 	if len(p.errs) > 0 {
 		return nil, errors.Join(p.errs...)
@@ -203,7 +208,7 @@ func (p *nodeParser) voters(name string) []Voter {
 		}
 		for _, other := range voters {
 			if other.ID == v.ID || other.Endpoint == v.Endpoint {
-				p.fail(name, "%s: %s and %d@%s share an id or an address", name, entry, other.ID, other.Endpoint)
+				p.fail(name, "%s: %s and %s share an id or an address", name, entry, other)
 			}
 		}
 		voters = append(voters, v)

@@ -47,7 +47,7 @@ func (p *nodeParser) loopbackOnly(r Raft) {
 	}
 	for _, v := range r.Voters {
 		if !v.Loopback() {
-			p.fail("kvorum.raft.voters", "kvorum.raft.voters: %d@%s is on another machine and there is no TLS; %s", v.ID, v.Endpoint, remedy)
+			p.fail("kvorum.raft.voters", "kvorum.raft.voters: %s is on another machine and there is no TLS; %s", v, remedy)
 			return
 		}
 	}

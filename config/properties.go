@@ -80,23 +80,28 @@ type logicalLine struct {
 func logicalLines(text string) []logicalLine {
 	text = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text)
 	var lines []logicalLine
-	var open *logicalLine
+	var open strings.Builder
+	first := 0 // line on which the open logical line begins; 0: none is open
 	for i, line := range strings.Split(text, "\n") {
 		line = strings.TrimLeft(line, " \t\f")
-		if open == nil {
+		if first == 0 {
 			if line == "" || line[0] == '#' || line[0] == '!' {
 				continue
 			}
-			lines = append(lines, logicalLine{number: i + 1})
-			open = &lines[len(lines)-1]
+			first = i + 1
 		}
 		backslashes := len(line) - len(strings.TrimRight(line, `\`))
 		if backslashes%2 == 1 {
-			open.text += line[:len(line)-1]
+			open.WriteString(line[:len(line)-1])
 			continue
 		}
-		open.text += line
-		open = nil
+		open.WriteString(line)
+		lines = append(lines, logicalLine{text: open.String(), number: first})
+		open.Reset()
+		first = 0
+	}
+	if first != 0 { // the text ends in a continuation
+		lines = append(lines, logicalLine{text: open.String(), number: first})
 	}
 	return lines
 }
