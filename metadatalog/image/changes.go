@@ -1,6 +1,7 @@
 package image
 
 import (
+	"fmt"
 	"iter"
 	"maps"
 	"slices"
@@ -69,6 +70,33 @@ func (d *Delta) Changes(next *Image) *Changes {
 		scram:       d.scram.touched,
 		tokens:      d.tokens.touched,
 	}
+}
+
+// Extend makes c reach to the end of later, which must begin where c ends. It
+// costs what later touched. Changes that were given to readers must not be
+// extended.
+func (c *Changes) Extend(later *Changes) {
+	if c.New != later.Old {
+		panic(fmt.Sprintf("image: changes up to offset %d are extended by those after offset %d", c.New.at.Offset, later.Old.at.Offset))
+	}
+	c.New = later.New
+	c.all = c.all || later.all
+	union(&c.brokers, later.brokers)
+	union(&c.controllers, later.controllers)
+	union(&c.topics, later.topics)
+	union(&c.configs, later.configs)
+	union(&c.quotas, later.quotas)
+	union(&c.acls, later.acls)
+	union(&c.scram, later.scram)
+	union(&c.tokens, later.tokens)
+}
+
+func union[K comparable](into *map[K]struct{}, more map[K]struct{}) {
+	if *into == nil {
+		*into = maps.Clone(more)
+		return
+	}
+	maps.Copy(*into, more)
 }
 
 // Diff returns the differences between two images that may have nothing to do
