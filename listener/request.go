@@ -1,0 +1,77 @@
+package listener
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"kvorum/protocol"
+)
+
+// Handler answers one request. It runs on the goroutine of its connection and
+// may block for as long as it likes (a long poll, a reply that waits for its
+// records to commit): other connections go on, and later requests of the same
+// connection wait, as Kafka mutes a channel with a request in flight.
+//
+// ctx ends when the connection does, or after Config.RequestTimeout. It says
+// that nobody waits for the answer, not that the request is to be undone.
+//
+// An error means that there is no answer: it is logged and the connection is
+// closed. What a client should be told is an error code in the response.
+type Handler func(ctx context.Context, r *Request) (Response, error)
+
+// ConnID numbers the connections of a process from 1.
+type ConnID uint64
+
+// Request is a decoded request and where it came from. Its Body holds pieces of
+// the frame; neither is used again by the listener, so a handler may keep them.
+type Request struct {
+	*protocol.Request
+	Principal protocol.Principal
+	Client    netip.AddrPort
+	Listener  string // Config.Name
+	Conn      ConnID
+	Received  time.Time // when the last byte of the frame had come
+}
+
+// Response is a handler's answer: a message to encode, or a body that is encoded
+// already, or nothing.
+type Response struct {
+	body    kmsg.Response
+	raw     net.Buffers
+	release func()
+	silent  bool
+}
+
+// Reply answers with a message; its version becomes the request's.
+func Reply(body kmsg.Response) Response { return Response{body: body} }
+
+// RawReply answers with a body that is encoded for the request's version, sent
+// without a copy. release (or nil) is called once, when the bytes have been
+// written or never will be: until then they must not change.
+func RawReply(body net.Buffers, release func()) Response {
+	return Response{raw: body, release: release}
+}
+
+// NoReply answers nothing, as Produce with acks=0 wants it.
+func NoReply() Response { return Response{silent: true} }
+
+// done gives back what the response holds.
+func (r *Response) done() {
+	if r.release != nil {
+		r.release()
+		r.release = nil
+	}
+}
+
+// Authenticator logs one connection in. Step gets SaslHandshake and
+// SaslAuthenticate requests, nothing else; it returns the principal once it is
+// known, and until then the connection may send only these and ApiVersions, in
+// frames of at most 64 KiB, within Config.AuthTimeout. An error closes the
+// connection after the response, if there is one, has been sent.
+type Authenticator interface {
+	Step(ctx context.Context, r *Request) (Response, *protocol.Principal, error)
+}
