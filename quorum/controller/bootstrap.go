@@ -1,0 +1,120 @@
+package controller
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"kvorum/metadatalog/image"
+	"kvorum/metadatalog/record"
+)
+
+// BootstrapRecords are the records that a cluster is formatted with, in the
+// order in which Kafka's format tool puts them into bootstrap.checkpoint:
+// metadata.version, the other features by name, then credentials. features
+// holds levels above 0 and neither metadata.version nor kraft.version.
+func BootstrapRecords(level image.MetadataVersion, features map[string]int16, credentials []*record.UserScramCredentialRecord) []record.Message {
+	feature := func(name string, level int16) record.Message {
+		return message(&record.FeatureLevelRecord{Name: name, FeatureLevel: level})
+	}
+	out := []record.Message{feature(image.FeatureMetadataVersion, int16(level))}
+	for _, name := range slices.Sorted(maps.Keys(features)) {
+		out = append(out, feature(name, features[name]))
+	}
+	for _, c := range credentials {
+		out = append(out, message(c))
+	}
+	return out
+}
+
+// The texts of the records around transactions, as Kafka has them.
+const (
+	bootstrapTransaction = "Bootstrap records"
+	failoverReason       = "Controller failover"
+)
+
+// Activate decides what a controller appends when it becomes active, before
+// anything else (ActivationRecordsGenerator). On a log without a
+// metadata.version these are the bootstrap records, in a metadata transaction
+// where the level allows it. On any other log it is nothing, unless the
+// previous controller died within a metadata transaction (openTransaction):
+// that is aborted, and brokers have not seen any of it.
+//
+// An error means that the log and its metadata.version contradict each other,
+// or that the bootstrap records are unusable: such a controller cannot be
+// active.
+func Activate(in Input, bootstrap []record.Message, openTransaction bool) (Decision, error) {
+	level := in.Image.MetadataVersion()
+	fresh := level == 0
+	if fresh {
+		var err error
+		if level, err = bootstrapLevel(bootstrap); err != nil {
+			return Decision{}, err
+		}
+	}
+	transactions := level >= image.MV36IV1
+	if openTransaction && !transactions {
+		return Decision{}, fmt.Errorf("a metadata transaction is open at offset %d, but %s has no transactions: the log is not one that Kafka or kvorum wrote",
+			in.NextOffset, level)
+	}
+	var out []record.Message
+	if openTransaction {
+		reason := failoverReason
+		out = append(out, message(&record.AbortTransactionRecord{Reason: &reason}))
+	}
+	if !fresh {
+		return Decision{Records: out, Atomic: true}, nil
+	}
+	if transactions {
+		name := bootstrapTransaction
+		out = append(out, message(&record.BeginTransactionRecord{Name: &name}))
+	}
+	out = append(out, bootstrap...)
+	out = append(out, bootstrapExtras(in, level, bootstrap)...)
+	if transactions {
+		out = append(out, message(&record.EndTransactionRecord{}))
+	}
+	return Decision{Records: out, Atomic: !transactions}, nil
+}
+
+// bootstrapLevel is the metadata.version that bootstrap records set.
+func bootstrapLevel(bootstrap []record.Message) (image.MetadataVersion, error) {
+	level := image.MetadataVersion(bootstrapFeature(bootstrap, image.FeatureMetadataVersion))
+	switch {
+	case level == 0:
+		return 0, fmt.Errorf("the %d bootstrap records set no metadata.version: format the metadata directory again", len(bootstrap))
+	case level < image.MinMetadataVersion || level > image.MaxMetadataVersion:
+		return 0, fmt.Errorf("the bootstrap records set %s, but this controller runs at %s to %s: format with another release version, or run another kvorum",
+			level, image.MinMetadataVersion, image.MaxMetadataVersion)
+	}
+	return level, nil
+}
+
+func bootstrapFeature(bootstrap []record.Message, name string) int16 {
+	for _, m := range bootstrap {
+		if f, ok := m.Record.(*record.FeatureLevelRecord); ok && f.Name == name {
+			return f.FeatureLevel
+		}
+	}
+	return 0
+}
+
+// bootstrapExtras are what the controller adds to the bootstrap records: with
+// 3.x, that this cluster does not come from ZooKeeper; with eligible leader
+// replicas, the cluster-wide min.insync.replicas that they are defined by.
+func bootstrapExtras(in Input, level image.MetadataVersion, bootstrap []record.Message) []record.Message {
+	var out []record.Message
+	if level >= image.MV36IV1 && level <= image.MV39IV0 {
+		out = append(out, message(&record.ZkMigrationStateRecord{ZkMigrationState: zkNone}))
+	}
+	if bootstrapFeature(bootstrap, image.FeatureELRVersion) > 0 {
+		value := "1"
+		if n, err := strconv.Atoi(strings.TrimSpace(in.Settings.Static["min.insync.replicas"])); err == nil {
+			value = strconv.Itoa(n)
+		}
+		out = append(out, message(&record.ConfigRecord{ResourceType: int8(image.ResourceBroker), Name: "min.insync.replicas", Value: &value}))
+	}
+	return out
+}
