@@ -2,7 +2,7 @@ package config
 
 import (
 	"fmt"
-	"net/netip"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -16,6 +16,7 @@ type Endpoint struct {
 	Port uint16
 }
 
+// String writes host:port, with brackets around an IPv6 address.
 func (e Endpoint) String() string {
 	if strings.ContainsRune(e.Host, ':') {
 		return "[" + e.Host + "]:" + strconv.Itoa(int(e.Port))
@@ -25,12 +26,14 @@ func (e Endpoint) String() string {
 
 // Loopback reports whether only this machine can reach the address.
 func (e Endpoint) Loopback() bool {
-	if e.Host == "localhost" {
+	if e.Host == "localhost" || e.Host == "::1" {
 		return true
 	}
-	addr, err := netip.ParseAddr(e.Host)
-	return err == nil && addr.IsLoopback()
+	return loopback4.MatchString(e.Host)
 }
+
+// loopback4 is 127.0.0.0/8; a name such as 127.example.com is not.
+var loopback4 = regexp.MustCompile(`^127(\.[0-9]{1,3}){3}$`)
 
 // ParseEndpoint reads host:port or [v6]:port.
 func ParseEndpoint(s string) (Endpoint, error) {
@@ -60,6 +63,7 @@ type Voter struct {
 	Endpoint
 }
 
+// String writes id@host:port.
 func (v Voter) String() string { return strconv.Itoa(int(v.ID)) + "@" + v.Endpoint.String() }
 
 // parseVoter reads id@host:port.

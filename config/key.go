@@ -20,6 +20,7 @@ const (
 
 var typeNames = [...]string{"UNKNOWN", "BOOLEAN", "STRING", "INT", "SHORT", "LONG", "DOUBLE", "LIST", "CLASS", "PASSWORD"}
 
+// String writes Kafka's name of the type.
 func (t Type) String() string { return typeNames[t] }
 
 // Scope is a set of places where a key may be set.
@@ -46,6 +47,7 @@ const (
 	Low
 )
 
+// String writes the level as the reference shows it.
 func (i Importance) String() string { return [...]string{"high", "medium", "low"}[i] }
 
 // Effect says what a key of server.properties does on a controller.
@@ -65,6 +67,7 @@ const (
 	Refused
 )
 
+// String writes the effect as the reference shows it.
 func (e Effect) String() string {
 	return [...]string{"in effect", "brokers only", "accepted", "refused unless default"}[e]
 }
