@@ -5,12 +5,15 @@ import (
 	"reflect"
 )
 
-// fill puts random values into every field of a kmsg message.
-func fill(r *rand.Rand, v reflect.Value, depth int) {
+// fill puts random values into every field of a kmsg message; lists may be empty.
+func fill(r *rand.Rand, v reflect.Value, depth int) { fillLists(r, v, depth, 0) }
+
+// fillLists is fill with at least so many elements in every list.
+func fillLists(r *rand.Rand, v reflect.Value, depth, least int) {
 	switch v.Kind() {
 	case reflect.Pointer:
 		if v.Type().Elem().Kind() == reflect.Struct && depth == 0 {
-			fill(r, v.Elem(), depth+1)
+			fillLists(r, v.Elem(), depth+1, least)
 			return
 		}
 		if r.IntN(2) == 0 {
@@ -18,17 +21,17 @@ func fill(r *rand.Rand, v reflect.Value, depth int) {
 			return
 		}
 		v.Set(reflect.New(v.Type().Elem()))
-		fill(r, v.Elem(), depth+1)
+		fillLists(r, v.Elem(), depth+1, least)
 	case reflect.Struct:
 		for i := range v.NumField() {
 			if f := v.Type().Field(i); f.IsExported() && f.Name != "Version" && f.Name != "UnknownTags" {
-				fill(r, v.Field(i), depth+1)
+				fillLists(r, v.Field(i), depth+1, least)
 			}
 		}
 	case reflect.Slice:
-		s := reflect.MakeSlice(v.Type(), r.IntN(4), 4)
+		s := reflect.MakeSlice(v.Type(), least+r.IntN(4), least+4)
 		for i := range s.Len() {
-			fill(r, s.Index(i), depth+1)
+			fillLists(r, s.Index(i), depth+1, least)
 		}
 		v.Set(s)
 	case reflect.Array:
