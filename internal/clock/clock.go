@@ -1,0 +1,41 @@
+// Package clock is where shells get the time from. Cores take times as values;
+// the shells around them take a Clock, which is the machine's here and a
+// simulated one in the simulator. It is a leaf.
+package clock
+
+import "time"
+
+// Clock tells the time and wakes its callers up.
+type Clock interface {
+	// Now is the wall clock's time; differences of two Nows are monotonic.
+	Now() time.Time
+	// NewTimer sends the time on C once, after d.
+	NewTimer(d time.Duration) Timer
+	// AfterFunc calls f in a goroutine of its own after d; its C is nil.
+	AfterFunc(d time.Duration, f func()) Timer
+}
+
+// Timer is a single-use or reset timer, with the rules of time.Timer: after
+// Stop or Reset no stale time is received.
+type Timer interface {
+	C() <-chan time.Time
+	// Stop reports whether it kept the timer from firing.
+	Stop() bool
+	// Reset arms the timer again and reports whether it was armed before.
+	Reset(d time.Duration) bool
+}
+
+// System is the machine's clock.
+var System Clock = system{}
+
+type system struct{}
+
+func (system) Now() time.Time { return time.Now() }
+
+func (system) NewTimer(d time.Duration) Timer { return timer{time.NewTimer(d)} }
+
+func (system) AfterFunc(d time.Duration, f func()) Timer { return timer{time.AfterFunc(d, f)} }
+
+type timer struct{ *time.Timer }
+
+func (t timer) C() <-chan time.Time { return t.Timer.C }

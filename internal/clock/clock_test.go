@@ -1,0 +1,33 @@
+package clock
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestSystem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := System.Now()
+		timer := System.NewTimer(time.Minute)
+		if at := <-timer.C(); at.Sub(start) != time.Minute {
+			t.Errorf("fired after %v", at.Sub(start))
+		}
+		if timer.Reset(time.Hour) {
+			t.Error("a fired timer was armed")
+		}
+		if !timer.Stop() {
+			t.Error("Stop came too late")
+		}
+		called := make(chan time.Time)
+		System.AfterFunc(time.Second, func() { called <- System.Now() })
+		if at := <-called; at.Sub(start) != time.Minute+time.Second {
+			t.Errorf("called after %v", at.Sub(start))
+		}
+		never := System.AfterFunc(time.Second, func() { t.Error("a stopped timer fired") })
+		if !never.Stop() {
+			t.Error("Stop came too late")
+		}
+		time.Sleep(time.Minute)
+	})
+}
