@@ -60,23 +60,39 @@ func newPool(size, small int64) pool {
 	return pool{limit: small, max: large, small: semaphore.NewWeighted(size / 8), large: semaphore.NewWeighted(large)}
 }
 
-// acquire waits for n bytes, first come first served. n is at most max.
-func (p *pool) acquire(ctx context.Context, n int64) error {
-	if err := p.lane(n).Acquire(ctx, n); err != nil {
-		return err
+// lease is what one request holds of a pool.
+type lease struct {
+	pool *pool
+	lane *semaphore.Weighted
+	n    int64
+}
+
+// acquire waits for n bytes, first come first served. n is at most max. A small
+// request goes where there is room, and waits only behind small ones.
+func (p *pool) acquire(ctx context.Context, n int64) (lease, error) {
+	lane := p.large
+	switch {
+	case n > p.limit:
+	case p.small.TryAcquire(n):
+		return p.lease(p.small, n), nil
+	case p.large.TryAcquire(n):
+		return p.lease(p.large, n), nil
+	default:
+		lane = p.small
 	}
+	if err := lane.Acquire(ctx, n); err != nil {
+		return lease{}, err
+	}
+	return p.lease(lane, n), nil
+}
+
+func (p *pool) lease(lane *semaphore.Weighted, n int64) lease {
 	p.used.Add(n)
-	return nil
+	return lease{pool: p, lane: lane, n: n}
 }
 
-func (p *pool) release(n int64) {
-	p.used.Add(-n)
-	p.lane(n).Release(n)
-}
-
-func (p *pool) lane(n int64) *semaphore.Weighted {
-	if n <= p.limit {
-		return p.small
-	}
-	return p.large
+// release gives the bytes back, once.
+func (l lease) release() {
+	l.pool.used.Add(-l.n)
+	l.lane.Release(l.n)
 }

@@ -72,7 +72,7 @@ func (c *conn) serve(ctx context.Context) {
 	for f := range c.frames {
 		c.busy.Store(true)
 		c.answer(ctx, f)
-		c.l.cfg.Budget.frames.release(int64(len(f.bytes)))
+		f.charge.release()
 		c.active.Store(time.Now().UnixNano())
 		c.busy.Store(false)
 	}
@@ -139,10 +139,11 @@ func (c *conn) answer(ctx context.Context, f frame) {
 		c.endLogged(BadRequest, errors.New(errors.InvalidRequest, "decoding %s would take %d bytes, the budget has %d", checked.Key, cost, decoded.max))
 		return
 	}
-	if err := decoded.acquire(ctx, cost); err != nil {
+	charge, err := decoded.acquire(ctx, cost)
+	if err != nil {
 		return // the connection ended meanwhile
 	}
-	defer decoded.release(cost)
+	defer charge.release()
 	c.handle(ctx, f, &checked, handler)
 }
 

@@ -13,8 +13,9 @@ import (
 // frame is one request as it came, without its length prefix. Its bytes are
 // charged to the budget until the response is out.
 type frame struct {
-	bytes []byte
-	at    time.Time // when its last byte had come
+	bytes  []byte
+	at     time.Time // when its last byte had come
+	charge lease
 }
 
 // prefix is what is read before the body: the length and the fixed header.
@@ -43,7 +44,7 @@ func (c *conn) read(ctx context.Context) {
 		case <-ctx.Done():
 		case <-c.l.draining:
 		}
-		c.l.cfg.Budget.frames.release(int64(len(f.bytes)))
+		f.charge.release()
 		return
 	}
 }
@@ -150,20 +151,20 @@ func (c *conn) frameLimit(header []byte) int64 {
 
 // readBody charges the frame and reads the rest of it.
 func (c *conn) readBody(ctx context.Context, header []byte, size int64) (*frame, Reason, error) {
-	frames := &c.l.cfg.Budget.frames
-	if err := frames.acquire(ctx, size); err != nil {
+	charge, err := c.l.cfg.Budget.frames.acquire(ctx, size)
+	if err != nil {
 		return nil, 0, nil // the connection ended
 	}
 	body, err := c.readBytes(header, int(size))
 	if err != nil {
-		frames.release(size)
+		charge.release()
 		return c.cut(err)
 	}
 	if body == nil {
-		frames.release(size)
+		charge.release()
 		return nil, 0, nil
 	}
-	return &frame{bytes: body, at: time.Now()}, 0, nil
+	return &frame{bytes: body, at: time.Now(), charge: charge}, 0, nil
 }
 
 func (c *conn) readBytes(header []byte, size int) ([]byte, error) {
