@@ -9,7 +9,8 @@ import (
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"kvorum/internal/vfs"
 )
 
 // FormatVersion is the version of the store's own format: the keys and values
@@ -62,7 +63,7 @@ func createCurrent(fsys vfs.FS, dir string, log pebble.Logger) (*engine, error) 
 		return nil, errors.Join(fmt.Errorf("open metadata store: %s is missing but %s holds a database: restore that file, or remove the directory to start empty",
 			fsys.PathJoin(dir, currentFile), fsys.PathJoin(dir, names[0])), e.close())
 	}
-	if err := errors.Join(writeCurrent(fsys, dir, first), syncDir(fsys, fsys.PathDir(dir))); err != nil {
+	if err := errors.Join(writeCurrent(fsys, dir, first), vfs.SyncDir(fsys, fsys.PathDir(dir))); err != nil {
 		return nil, errors.Join(err, e.close())
 	}
 	return e, nil
@@ -137,35 +138,8 @@ func parseCurrent(text, path string) (string, error) {
 func writeCurrent(fsys vfs.FS, dir, name string) error {
 	path := fsys.PathJoin(dir, currentFile)
 	text := fmt.Sprintf("format=%d\ndatabase=%s\n", FormatVersion, name)
-	if err := replaceFile(fsys, dir, path, []byte(text)); err != nil {
+	if err := vfs.Replace(fsys, path, []byte(text)); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
-}
-
-// replaceFile writes a file beside path, makes it durable, and renames it.
-func replaceFile(fsys vfs.FS, dir, path string, data []byte) error {
-	f, err := fsys.Create(path+".tmp", vfs.WriteCategoryUnspecified)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := fsys.Rename(path+".tmp", path); err != nil {
-		return err
-	}
-	return syncDir(fsys, dir)
-}
-
-func syncDir(fsys vfs.FS, dir string) error {
-	d, err := fsys.OpenDir(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"kvorum/internal/kafka"
+	"kvorum/internal/vfs"
 	"kvorum/protocol/batch"
 )
 

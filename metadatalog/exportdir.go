@@ -8,9 +8,8 @@ import (
 	"io"
 	"strings"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-
 	"kvorum/internal/kafka"
+	"kvorum/internal/vfs"
 	"kvorum/protocol/batch"
 )
 
@@ -72,7 +71,7 @@ func (d *dirExport) run() error {
 	if err != nil {
 		return err
 	}
-	return syncDir(d.fs, d.dir)
+	return vfs.SyncDir(d.fs, d.dir)
 }
 
 // segment writes one segment from the offset base on, and returns where the
@@ -108,10 +107,10 @@ func (d *dirExport) batches(w io.Writer, base kafka.Offset, index *segmentIndex)
 				return at, nil
 			}
 			index.add(b)
+			at = b.EndOffset() // first: a vfs.File may change what it is given
 			if _, err := w.Write(b); err != nil {
 				return at, err
 			}
-			at = b.EndOffset()
 		}
 		at = next
 	}
@@ -121,7 +120,7 @@ func (d *dirExport) batches(w io.Writer, base kafka.Offset, index *segmentIndex)
 // file writes one durable file of the directory.
 func (d *dirExport) file(name string, write func(io.Writer) error) error {
 	path := d.fs.PathJoin(d.dir, name)
-	f, err := d.fs.Create(path, vfs.WriteCategoryUnspecified)
+	f, err := vfs.Create(d.fs, path)
 	if err != nil {
 		return err
 	}

@@ -6,9 +6,8 @@ import (
 	"log/slog"
 	"sync"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-
 	"kvorum/internal/kafka"
+	"kvorum/internal/vfs"
 )
 
 // ErrClosed is what a store gives after Close.
