@@ -104,6 +104,9 @@ func (e *engine) loadEntry(key, value []byte) (err error) {
 		switch string(key) {
 		case string(keyStart):
 			s.start, s.startEpoch, err = parseStart(value)
+		case string(keyBytes):
+			size, perr := parseOffset(key, value)
+			s.bytes, err = int64(size), perr
 		case string(keyApplied):
 			applied, perr := parseOffset(key, value)
 			s.applied, err = uint64(applied), perr
@@ -147,8 +150,8 @@ func storedBatch(key, value []byte) (batch.View, error) {
 
 // validate checks what every write keeps true.
 func (s *state) validate() error {
-	if s.start > s.end || (len(s.epochs) == 0) != (s.start == s.end) {
-		return fmt.Errorf("%w: start %d, end %d, %d epochs", ErrDamaged, s.start, s.end, len(s.epochs))
+	if empty := s.start == s.end; s.start > s.end || (len(s.epochs) == 0) != empty || (s.bytes == 0) != empty {
+		return fmt.Errorf("%w: start %d, end %d, %d epochs, %d bytes", ErrDamaged, s.start, s.end, len(s.epochs), s.bytes)
 	}
 	before := EpochStart{Epoch: s.startEpoch - 1, Start: s.start - 1}
 	for i, e := range s.epochs {
@@ -174,6 +177,11 @@ func (e *engine) append(a Append, views []batch.View, epochs []EpochStart, wait 
 	}
 	for _, entry := range epochs {
 		if err := b.Set(epochKey(key[:0], entry.Epoch), offsetValue(entry.Start), nil); err != nil {
+			return err
+		}
+	}
+	if len(views) > 0 {
+		if err := b.Set(keyBytes, bytesValue(e.state.bytes+int64(len(a.Batches))), nil); err != nil {
 			return err
 		}
 	}
@@ -231,7 +239,7 @@ func (e *engine) rewrite(from, to kafka.Offset, next state, a Append, wait bool)
 		err = errors.Join(err, b.Set(epochKey(lo[:0], entry.Epoch), offsetValue(entry.Start), nil))
 	}
 	err = errors.Join(err, b.Set(keyStart, startValue(next.start, next.startEpoch), nil),
-		setSmall(b, a.AppliedIndex, a.Private))
+		b.Set(keyBytes, bytesValue(next.bytes), nil), setSmall(b, a.AppliedIndex, a.Private))
 	if err != nil {
 		return err
 	}

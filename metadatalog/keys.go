@@ -20,6 +20,7 @@ const (
 
 var (
 	keyStart   = []byte("mstart")   // log start 8 bytes, epoch before it 4 bytes
+	keyBytes   = []byte("mbytes")   // size of all batches together, 8 bytes
 	keyApplied = []byte("mapplied") // applied raft index, 8 bytes
 )
 
@@ -34,6 +35,8 @@ func epochKey(dst []byte, epoch kafka.LeaderEpoch) []byte {
 func privateKey(name string) []byte { return append([]byte{tablePrivate}, name...) }
 
 func offsetValue(o kafka.Offset) []byte { return binary.BigEndian.AppendUint64(nil, uint64(o)) }
+
+func bytesValue(n int64) []byte { return offsetValue(kafka.Offset(n)) }
 
 func startValue(start kafka.Offset, epoch kafka.LeaderEpoch) []byte {
 	return binary.BigEndian.AppendUint32(offsetValue(start), uint32(epoch))

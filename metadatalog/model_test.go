@@ -203,6 +203,9 @@ func (w *world) check(t *rapid.T) {
 		t.Fatalf("store: %d to %d, epoch %d, applied %d; oracle: %d to %d, epoch %d, applied %d",
 			s.LogStart(), s.EndOffset(), s.LastEpoch(), s.AppliedIndex(), o.start, o.end(), o.lastEpoch(), o.applied)
 	}
+	if got, want := s.LogBytes(), int64(len(o.read(0))); got != want {
+		t.Fatalf("log of %d bytes, oracle %d", got, want)
+	}
 	if !maps.EqualFunc(s.engine.state.private, o.private, bytes.Equal) {
 		t.Fatalf("private values %v, oracle %v", s.engine.state.private, o.private)
 	}

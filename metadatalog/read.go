@@ -85,3 +85,22 @@ func (e *engine) batchBase(at kafka.Offset) (kafka.Offset, error) {
 	}
 	return batch.View(b).BaseOffset(), nil
 }
+
+// rangeBytes is the size of the batches whose last offset is in [from, to). It
+// reads them all, for the rare writes that remove batches.
+func (e *engine) rangeBytes(from, to kafka.Offset) (size int64, err error) {
+	var lo, hi [9]byte
+	it, err := e.db.NewIter(&pebble.IterOptions{LowerBound: batchKey(lo[:0], from), UpperBound: batchKey(hi[:0], to)})
+	if err != nil {
+		return 0, err
+	}
+	defer it.Close()
+	for valid := it.First(); valid; valid = it.Next() {
+		value, err := it.ValueAndErr()
+		if err != nil {
+			return 0, err
+		}
+		size += int64(len(value))
+	}
+	return size, it.Error()
+}

@@ -63,7 +63,9 @@ type state struct {
 	end kafka.Offset
 	// epochs is strictly increasing in both fields, within [start, end). It is
 	// empty exactly when the log is.
-	epochs  []EpochStart
+	epochs []EpochStart
+	// bytes is the size of all batches together.
+	bytes   int64
 	applied uint64
 	private map[string][]byte
 }
@@ -168,6 +170,7 @@ func checkBatch(v batch.View, end kafka.Offset, epoch kafka.LeaderEpoch) error {
 func (s *state) appended(a Append, views []batch.View, epochs []EpochStart) {
 	if n := len(views); n > 0 {
 		s.end = views[n-1].EndOffset()
+		s.bytes += int64(len(a.Batches))
 	}
 	s.epochs = append(s.epochs, epochs...)
 	if a.AppliedIndex != 0 {
@@ -186,15 +189,17 @@ func (s *state) setPrivate(private map[string][]byte) {
 	}
 }
 
-// truncated follows the removal of all batches from end on.
-func (s *state) truncated(end kafka.Offset) {
+// truncated follows the removal of all batches from end on, of so many bytes.
+func (s *state) truncated(end kafka.Offset, bytes int64) {
+	s.bytes -= bytes
 	keep := sort.Search(len(s.epochs), func(i int) bool { return s.epochs[i].Start >= end })
 	s.epochs = slices.Clone(s.epochs[:keep])
 	s.end = end
 }
 
-// trimmed follows the removal of all batches before start.
-func (s *state) trimmed(start kafka.Offset) {
+// trimmed follows the removal of all batches before start, of so many bytes.
+func (s *state) trimmed(start kafka.Offset, bytes int64) {
+	s.bytes -= bytes
 	s.startEpoch = s.epochBefore(start)
 	above := sort.Search(len(s.epochs), func(i int) bool { return s.epochs[i].Start > start })
 	kept := slices.Clone(s.epochs[max(above-1, 0):])
@@ -210,7 +215,7 @@ func (s *state) trimmed(start kafka.Offset) {
 // reset follows the removal of all batches, after which the log continues at
 // the end of a snapshot.
 func (s *state) reset(at kafka.EpochOffset) {
-	s.start, s.end, s.epochs, s.startEpoch = at.Offset, at.Offset, nil, at.Epoch
+	s.start, s.end, s.epochs, s.startEpoch, s.bytes = at.Offset, at.Offset, nil, at.Epoch, 0
 	if at.Offset == 0 {
 		s.startEpoch = kafka.NoEpoch
 	}

@@ -135,6 +135,13 @@ func (s *Store) LastEpoch() kafka.LeaderEpoch {
 	return s.engine.state.lastEpoch()
 }
 
+// LogBytes is the size of the log's batches together, for retention by size.
+func (s *Store) LogBytes() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.engine.state.bytes
+}
+
 // AppliedIndex is the raft index of the last write that carried one.
 func (s *Store) AppliedIndex() uint64 {
 	s.mu.Lock()

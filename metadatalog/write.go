@@ -96,8 +96,12 @@ func (s *Store) TruncateTo(end kafka.Offset) error {
 		if err != nil {
 			return nil, fmt.Errorf("truncate the metadata log to offset %d: %w", end, err)
 		}
+		removed, err := e.rangeBytes(base, math.MaxInt64)
+		if err != nil {
+			return nil, fmt.Errorf("truncate the metadata log to offset %d: %w", end, err)
+		}
 		next := e.state.clone()
-		next.truncated(base)
+		next.truncated(base, removed)
 		return s.replace(e, base, math.MaxInt64, next, Append{}, true)
 	})
 }
@@ -123,8 +127,12 @@ func (s *Store) TrimTo(start kafka.Offset) error {
 				return nil, fmt.Errorf("trim the metadata log to offset %d: %w", start, err)
 			}
 		}
+		removed, err := e.rangeBytes(0, start)
+		if err != nil {
+			return nil, fmt.Errorf("trim the metadata log to offset %d: %w", start, err)
+		}
 		next := e.state.clone()
-		next.trimmed(start)
+		next.trimmed(start, removed)
 		return s.replace(e, 0, start, next, Append{}, false)
 	})
 }
