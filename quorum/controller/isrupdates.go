@@ -149,7 +149,7 @@ func (p *partitionPass) apply(ref partitionRef, c *partitionChange) *record.Part
 func (p *partitionPass) leaderAcceptor(part *image.Partition, u isrUpdate) func(kafka.BrokerID) bool {
 	return func(id kafka.BrokerID) bool {
 		b := p.img.Broker(id)
-		if b == nil || id == u.remove || id == u.unclean || id != u.add && !b.Active() {
+		if b == nil || id == u.remove || id == u.unclean || b.InControlledShutdown || b.Fenced && id != u.add {
 			return false
 		}
 		return onlineDirectory(b, part.Directory(id))

@@ -198,10 +198,13 @@ func (c *partitionChange) validLeader(id kafka.BrokerID) bool {
 
 // mayElectLastKnown reports whether the last leader is all that is left: with
 // ELR on, a partition without ISR and ELR goes back to it (KIP-966 "balanced
-// recovery").
+// recovery"), unless a reassignment has taken its replica away since.
 func (c *partitionChange) mayElectLastKnown() bool {
-	return c.rules.elr && len(c.isr) == 0 && len(c.elr) == 0 && len(c.old.LastKnownELR) == 1 &&
-		c.mayLead(c.old.LastKnownELR[0])
+	if !c.rules.elr || len(c.isr) > 0 || len(c.elr) > 0 || len(c.old.LastKnownELR) != 1 {
+		return false
+	}
+	last := c.old.LastKnownELR[0]
+	return slices.Contains(c.replicas, last) && c.mayLead(last)
 }
 
 func (c *partitionChange) writeELR(r *record.PartitionChangeRecord) {

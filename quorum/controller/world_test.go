@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -18,14 +17,21 @@ import (
 // world is a cluster of which tests are the loop: it folds what decisions
 // write, keeps the sessions, and checks after each step what must always hold.
 type world struct {
-	t   testing.TB
+	t   testT
 	in  Input
 	log []record.Message
 }
 
 const worldTimeout = 9000
 
-func newWorld(t testing.TB, level image.MetadataVersion, features map[string]int16) *world {
+// testT is a *testing.T or a *rapid.T.
+type testT interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
+func newWorld(t testT, level image.MetadataVersion, features map[string]int16) *world {
 	w := &world{t: t, in: Input{
 		Image: image.Empty(), NowMs: 1_000_000, Rand: rand.New(rand.NewPCG(1, 2)), Sessions: NewSessions(), KRaftVersion: 1,
 		Settings: &Settings{ClusterID: "cluster", NodeID: 1, SessionTimeoutMs: worldTimeout, Static: map[string]string{}},
@@ -86,7 +92,7 @@ func transactionMarker(r record.Record) bool {
 	return false
 }
 
-func checkEncodes(t testing.TB, m record.Message) {
+func checkEncodes(t testT, m record.Message) {
 	t.Helper()
 	value, err := m.Append(nil)
 	if err != nil {
