@@ -12,10 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
-
 	"kvorum/integration/process"
 )
 
@@ -148,79 +144,41 @@ func (n *Node) Start(t testing.TB) {
 }
 
 // WaitReady waits until a broker answers a Metadata request with itself in it,
-// or a controller a DescribeQuorum request with a leader.
+// or a controller a DescribeQuorum request.
 func (n *Node) WaitReady(ctx context.Context, t testing.TB) {
 	t.Helper()
-	address, ready := n.Listener, n.inMetadata
-	if n.Listener == "" {
-		address, ready = n.Controller, hasLeader
-	}
+	WaitReady(ctx, t, n.String(), n.proc, func(ctx context.Context) error {
+		if n.Listener == "" {
+			_, err := Leads(ctx, n.Controller)
+			return err
+		}
+		ids, err := Brokers(ctx, n.Listener)
+		if err == nil && !slices.Contains(ids, n.ID) {
+			err = fmt.Errorf("%s is not in its own metadata, which has the brokers %v", n, ids)
+		}
+		return err
+	})
+}
+
+// WaitReady repeats a question until it has no error. The end of the process,
+// or of the patience that a node gets, fails the test.
+func WaitReady(ctx context.Context, t testing.TB, name string, p *process.Process, ready func(context.Context) error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, readyPatience)
 	defer cancel()
 	for {
-		err := ask(ctx, address, ready)
+		err := ready(ctx)
 		if err == nil {
 			return
 		}
 		select {
-		case <-n.proc.Done():
-			t.Fatalf("%s ended before it was ready: %v\n%s", n, n.proc.Err(), n.proc.Tail())
+		case <-p.Done():
+			t.Fatalf("%s ended before it was ready: %v\n%s", name, p.Err(), p.Tail())
 		case <-ctx.Done():
-			t.Fatalf("%s is not ready after %v: %v\n%s", n, readyPatience, err, n.proc.Tail())
+			t.Fatalf("%s is not ready after %v: %v\n%s", name, readyPatience, err, p.Tail())
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-}
-
-// ask connects to one server and asks once.
-func ask(ctx context.Context, address string, question func(context.Context, *kgo.Broker) error) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(address))
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	return question(ctx, client.SeedBrokers()[0])
-}
-
-func (n *Node) inMetadata(ctx context.Context, b *kgo.Broker) error {
-	req := kmsg.NewPtrMetadataRequest()
-	req.Topics = []kmsg.MetadataRequestTopic{} // none
-	resp, err := req.RequestWith(ctx, b)
-	if err != nil {
-		return err
-	}
-	for _, broker := range resp.Brokers {
-		if broker.NodeID == n.ID {
-			return nil
-		}
-	}
-	return fmt.Errorf("%s is not in its own metadata, which has %d brokers", n, len(resp.Brokers))
-}
-
-func hasLeader(ctx context.Context, b *kgo.Broker) error {
-	req := kmsg.NewPtrDescribeQuorumRequest()
-	topic := kmsg.NewDescribeQuorumRequestTopic()
-	topic.Topic = "__cluster_metadata"
-	topic.Partitions = append(topic.Partitions, kmsg.NewDescribeQuorumRequestTopicPartition())
-	req.Topics = append(req.Topics, topic)
-	resp, err := req.RequestWith(ctx, b)
-	if err != nil {
-		return err
-	}
-	if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
-		return err
-	}
-	for _, t := range resp.Topics {
-		for _, p := range t.Partitions {
-			// Followers answer with the leader's id and NOT_LEADER_OR_FOLLOWER: they are ready too.
-			if p.LeaderID >= 0 {
-				return nil
-			}
-		}
-	}
-	return fmt.Errorf("the quorum has no leader")
 }
 
 // Running reports whether the server's process has not ended.

@@ -13,17 +13,29 @@ import org.apache.kafka.common.utils.Exit;
 /** Runs the main method of Apache's command line tools and keeps what it prints and its exit code. */
 final class Tools {
     private Integer exitCode;
+    private volatile Runnable onExit; // set while a tool runs
 
     /** Ends a tool where it would have ended the JVM. */
     @SuppressWarnings("serial")
     private static final class Ended extends Error {
-        Ended() { super("the tool has ended", null, false, false); }
+        private static final String MESSAGE = "the tool has ended";
+        Ended() { super(MESSAGE, null, false, false); }
+
+        /** Takes away what a tool printed when it caught this on its way out. */
+        static String removed(String text) {
+            return text.replace(Ended.class.getName() + ": " + MESSAGE + "\n", "").replace(MESSAGE + "\n", "");
+        }
     }
 
     Tools() {
         org.slf4j.LoggerFactory.getLogger(Tools.class); // binds the logs to the JVM's own stderr before a tool's is in its place
         Exit.setExitProcedure(this::exit);
         Exit.setHaltProcedure(this::exit);
+        // A few tools leave by System.exit itself when they cannot parse their arguments: then at least their words come out.
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> {
+            Runnable words = onExit;
+            if (words != null) words.run();
+        }));
     }
 
     private void exit(int code, String message) {
@@ -54,6 +66,7 @@ final class Tools {
         ByteArrayOutputStream outBytes = new ByteArrayOutputStream(), errBytes = new ByteArrayOutputStream();
         String[] args = Driver.JSON.convertValue(c.get("args"), String[].class);
         exitCode = null;
+        onExit = () -> err.println("a tool ended the JVM: " + String.join(" ", args) + "\n" + outBytes + errBytes);
         System.setOut(new PrintStream(outBytes, true, StandardCharsets.UTF_8));
         System.setErr(new PrintStream(errBytes, true, StandardCharsets.UTF_8));
         System.setIn(new ByteArrayInputStream(c.path("stdin").asText("").getBytes(StandardCharsets.UTF_8)));
@@ -62,6 +75,7 @@ final class Tools {
             // Scala keeps the System.out of its first use; the tools that are written in it need to be told.
             scala.Console.withOut(System.out, () -> scala.Console.withErr(System.err, () -> invoke(main, args)));
         } finally {
+            onExit = null;
             System.out.flush();
             System.err.flush();
             System.setOut(out);
@@ -69,8 +83,8 @@ final class Tools {
             System.setIn(in);
         }
         Map<String, Object> result = new LinkedHashMap<>();
-        result.put("stdout", outBytes.toString(StandardCharsets.UTF_8));
-        result.put("stderr", errBytes.toString(StandardCharsets.UTF_8));
+        result.put("stdout", Ended.removed(outBytes.toString(StandardCharsets.UTF_8)));
+        result.put("stderr", Ended.removed(errBytes.toString(StandardCharsets.UTF_8)));
         result.put("exit", exitCode == null ? 0 : exitCode);
         return result;
     }

@@ -1,0 +1,211 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"kvorum/integration/loopback"
+	"kvorum/integration/peer"
+	"kvorum/integration/process"
+)
+
+// Node is one kvorum controller. Its fields are set before Format and Start.
+type Node struct {
+	ID         int32
+	Binary     string // the kvorum program; another one may be set between two starts
+	Dir        string // properties, log and data go below it
+	Address    string // the controller's Kafka listener
+	Properties map[string]string
+
+	proc *process.Process
+}
+
+// stopPatience is what a controller gets to end after SIGTERM.
+const stopPatience = 30 * time.Second
+
+// built is the binary of this test run.
+var built struct {
+	once sync.Once
+	path string
+	err  error
+}
+
+// Binary builds ./cmd/kvorum once for each test binary, into .cache of the
+// module, and returns its path; KVORUM_BINARY names a ready one instead. While
+// the command does not exist, the test is skipped.
+func Binary(t testing.TB) string {
+	t.Helper()
+	if path := os.Getenv("KVORUM_BINARY"); path != "" {
+		return path
+	}
+	root := moduleRoot(t)
+	if _, err := os.Stat(filepath.Join(root, "cmd", "kvorum", "main.go")); errors.Is(err, fs.ErrNotExist) {
+		t.Skip("skipped: cmd/kvorum does not exist yet")
+	}
+	built.once.Do(func() { built.path, built.err = build(root) })
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+	return built.path
+}
+
+// moduleRoot is the directory of go.mod, above the directory of the test.
+func moduleRoot(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for d := dir; ; d = filepath.Dir(d) {
+		if _, err := os.Stat(filepath.Join(d, "go.mod")); err == nil {
+			return d
+		}
+		if d == filepath.Dir(d) {
+			t.Fatalf("no go.mod above %s", dir)
+		}
+	}
+}
+
+// build runs go build under a lock: the suites of two packages may want it at once.
+func build(root string) (string, error) {
+	path := filepath.Join(root, ".cache", "integration", "kvorum")
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return "", err
+	}
+	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return "", fmt.Errorf("lock %s: %w", lock.Name(), err)
+	}
+	cmd := exec.Command("go", "build", "-o", path, "./cmd/kvorum")
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build ./cmd/kvorum: %w\n%s", err, out)
+	}
+	return path, nil
+}
+
+// StartKvorum formats and starts a quorum of kvorum controllers.
+func StartKvorum(ctx context.Context, t testing.TB, o Options) *Quorum {
+	t.Helper()
+	binary := Binary(t)
+	q, initial := plan(t, o)
+	dir := t.TempDir()
+	raft := loopback.Addresses(t, o.Size)
+	var voters []string
+	for i, address := range raft {
+		voters = append(voters, fmt.Sprintf("%d@%s", i+1, address))
+	}
+	for i, address := range q.Addresses {
+		p := map[string]string{
+			"process.roles":                       "controller",
+			"node.id":                             fmt.Sprint(i + 1),
+			"controller.quorum.bootstrap.servers": strings.Join(q.Addresses, ","),
+			"listeners":                           "CONTROLLER://" + address,
+			"advertised.listeners":                "CONTROLLER://" + address,
+			"controller.listener.names":           "CONTROLLER",
+			"kvorum.raft.listeners":               raft[i],
+			"kvorum.raft.voters":                  strings.Join(voters, ","),
+		}
+		maps.Copy(p, o.Properties)
+		n := &Node{ID: int32(i + 1), Binary: binary, Dir: filepath.Join(dir, fmt.Sprintf("controller-%d", i+1)), Address: address, Properties: p}
+		n.Format(ctx, t, q.ClusterID, "--initial-controllers", initial, "--release-version", o.ReleaseVersion)
+		q.Controllers = append(q.Controllers, n)
+	}
+	q.start(ctx, t)
+	return q
+}
+
+// String names the node in failures.
+func (n *Node) String() string { return fmt.Sprintf("kvorum-controller-%d", n.ID) }
+
+// DataDir is the node's only log directory.
+func (n *Node) DataDir() string { return filepath.Join(n.Dir, "data") }
+
+// PropertiesFile is the path of the node's server.properties.
+func (n *Node) PropertiesFile() string { return filepath.Join(n.Dir, "server.properties") }
+
+// Format writes server.properties and runs `kvorum storage format` with the
+// options, which come in pairs; a pair with an empty value is left out.
+func (n *Node) Format(ctx context.Context, t testing.TB, clusterID string, options ...string) {
+	t.Helper()
+	if err := os.MkdirAll(n.Dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	fmt.Fprintf(&text, "log.dirs=%s\n", n.DataDir())
+	for _, key := range slices.Sorted(maps.Keys(n.Properties)) {
+		fmt.Fprintf(&text, "%s=%s\n", key, n.Properties[key])
+	}
+	if err := os.WriteFile(n.PropertiesFile(), []byte(text.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"storage", "format", "-t", clusterID, "-c", n.PropertiesFile()}
+	for pair := range slices.Chunk(options, 2) {
+		if pair[1] != "" {
+			args = append(args, pair...)
+		}
+	}
+	if out, err := exec.CommandContext(ctx, n.Binary, args...).CombinedOutput(); err != nil {
+		t.Fatalf("format %s: %v\n%s", n, err, out)
+	}
+}
+
+// Start starts `kvorum server`; WaitReady waits until it serves.
+func (n *Node) Start(t testing.TB) {
+	t.Helper()
+	if n.Running() {
+		t.Fatalf("%s runs already", n)
+	}
+	n.proc = process.Start(t, process.Spec{
+		Name: n.String(), Path: n.Binary, Log: filepath.Join(n.Dir, "server.log"),
+		Args: []string{"server", "--config", n.PropertiesFile()},
+	})
+}
+
+// WaitReady waits until the controller answers a DescribeQuorum request.
+func (n *Node) WaitReady(ctx context.Context, t testing.TB) {
+	t.Helper()
+	peer.WaitReady(ctx, t, n.String(), n.proc, func(ctx context.Context) error {
+		_, err := peer.Leads(ctx, n.Address)
+		return err
+	})
+}
+
+// Running reports whether the controller's process has not ended.
+func (n *Node) Running() bool { return n.proc != nil && n.proc.Running() }
+
+// Process is the last process that Start started.
+func (n *Node) Process() *process.Process { return n.proc }
+
+// Kill ends the controller as a crash does.
+func (n *Node) Kill() { n.proc.Kill() }
+
+// Stop ends the controller by SIGTERM; it must end with exit code 0.
+func (n *Node) Stop(t testing.TB) {
+	t.Helper()
+	if err := n.proc.Stop(stopPatience); err != nil {
+		t.Errorf("stop %s: %v", n, err)
+	}
+}
+
+// Pause stops the controller's threads where they are; Resume lets them go on.
+func (n *Node) Pause() { n.proc.Signal(syscall.SIGSTOP) }
+
+// Resume ends a Pause.
+func (n *Node) Resume() { n.proc.Signal(syscall.SIGCONT) }

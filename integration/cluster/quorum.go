@@ -1,0 +1,162 @@
+// Package cluster starts whole clusters as processes: a quorum of controllers,
+// of kvorum's or of Apache's make, and Apache brokers on it. What a test does
+// with a cluster does not depend on the make of its controllers, so that one
+// story runs on both and must tell the same.
+package cluster
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"kvorum/integration/loopback"
+	"kvorum/integration/peer"
+	"kvorum/internal/kafka"
+)
+
+// Controller is one controller's process, of either make.
+type Controller interface {
+	Start(t testing.TB)
+	WaitReady(ctx context.Context, t testing.TB)
+	Kill()
+	Pause()
+	Resume()
+	Stop(t testing.TB)
+	Running() bool
+}
+
+// Quorum is a formatted quorum of controllers with the ids 1, 2, 3 and so on.
+type Quorum struct {
+	ClusterID   string
+	Addresses   []string // of the controllers' Kafka listeners, by id - 1
+	Controllers []Controller
+	release     string
+}
+
+// Options say how a quorum is made.
+type Options struct {
+	Size           int               // 1, 3 or 5
+	ReleaseVersion string            // of --release-version; "" for the maker's default
+	Properties     map[string]string // added to each server.properties
+}
+
+// plan draws what must be known before the first controller is formatted.
+func plan(t testing.TB, o Options) (q *Quorum, initial string) {
+	t.Helper()
+	q = &Quorum{ClusterID: randomID(t), Addresses: loopback.Addresses(t, o.Size), release: o.ReleaseVersion}
+	var voters []string
+	for i, address := range q.Addresses {
+		voters = append(voters, fmt.Sprintf("%d@%s:%s", i+1, address, randomID(t)))
+	}
+	return q, strings.Join(voters, ",")
+}
+
+func randomID(t testing.TB) string {
+	t.Helper()
+	id, err := kafka.RandomUUID(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id.String()
+}
+
+// StartApache formats and starts a quorum of Apache controllers.
+func StartApache(ctx context.Context, t testing.TB, kit *peer.Kit, d *peer.Driver, o Options) *Quorum {
+	t.Helper()
+	q, initial := plan(t, o)
+	dir := t.TempDir()
+	for i, address := range q.Addresses {
+		n := &peer.Node{
+			Kit: kit, ID: int32(i + 1), ClusterID: q.ClusterID, Dir: filepath.Join(dir, fmt.Sprintf("controller-%d", i+1)),
+			Controller: address, Bootstrap: q.Addresses, InitialControllers: initial,
+			ReleaseVersion: o.ReleaseVersion, Properties: o.Properties,
+		}
+		n.Format(ctx, t, d)
+		q.Controllers = append(q.Controllers, n)
+	}
+	q.start(ctx, t)
+	return q
+}
+
+// start starts every controller, then waits for all.
+func (q *Quorum) start(ctx context.Context, t testing.TB) {
+	t.Helper()
+	for _, c := range q.Controllers {
+		c.Start(t)
+	}
+	for _, c := range q.Controllers {
+		c.WaitReady(ctx, t)
+	}
+}
+
+// activePatience bounds the wait for an election.
+const activePatience = time.Minute
+
+// Active returns the index of the controller that says that it leads. It waits
+// for one.
+func (q *Quorum) Active(ctx context.Context, t testing.TB) int {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, activePatience)
+	defer cancel()
+	var all error
+	for ctx.Err() == nil {
+		all = nil
+		for i, c := range q.Controllers {
+			if !c.Running() {
+				continue
+			}
+			leads, err := peer.Leads(ctx, q.Addresses[i])
+			if leads {
+				return i
+			}
+			all = errors.Join(all, err)
+		}
+		time.Sleep(10 * time.Millisecond) // between two rounds of questions
+	}
+	t.Fatalf("no controller is active after %v: %v", activePatience, all)
+	return -1
+}
+
+// Brokers formats and starts one Apache broker for each kit, with the ids 11, 12,
+// 13 and so on, and waits until each sees all. The properties are added to each
+// server.properties. Their directories are formatted at the quorum's release
+// version: a 3.9 broker does not start on one that a newer tool formatted at its
+// own.
+func (q *Quorum) Brokers(ctx context.Context, t testing.TB, d *peer.Driver, properties map[string]string, kits ...*peer.Kit) []*peer.Node {
+	t.Helper()
+	dir := t.TempDir()
+	var brokers []*peer.Node
+	for i, kit := range kits {
+		replication := fmt.Sprint(min(len(kits), 3))
+		p := map[string]string{
+			"offsets.topic.replication.factor":         replication,
+			"transaction.state.log.replication.factor": replication,
+			"transaction.state.log.min.isr":            fmt.Sprint(max(1, min(len(kits), 3)-1)),
+		}
+		maps.Copy(p, properties)
+		n := &peer.Node{
+			Kit: kit, ID: int32(11 + i), ClusterID: q.ClusterID, Dir: filepath.Join(dir, fmt.Sprintf("broker-%d", 11+i)),
+			Listener: loopback.Address(t), Bootstrap: q.Addresses, ReleaseVersion: q.release, Properties: p,
+		}
+		n.Format(ctx, t, d)
+		n.Start(t)
+		brokers = append(brokers, n)
+	}
+	for _, n := range brokers {
+		n.WaitReady(ctx, t)
+		peer.WaitReady(ctx, t, n.String(), n.Process(), func(ctx context.Context) error {
+			ids, err := peer.Brokers(ctx, n.Listener)
+			if err == nil && len(ids) != len(kits) {
+				err = fmt.Errorf("it sees the brokers %v and not all %d", ids, len(kits))
+			}
+			return err
+		})
+	}
+	return brokers
+}

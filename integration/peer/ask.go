@@ -1,0 +1,73 @@
+package peer
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// askPatience bounds one question to one server.
+const askPatience = 5 * time.Second
+
+// Ask connects to one server, of any make, and asks once.
+func Ask(ctx context.Context, address string, question func(context.Context, *kgo.Broker) error) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(address))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
+	return question(ctx, client.SeedBrokers()[0])
+}
+
+// Brokers returns the ids of the brokers that are in a broker's metadata: those
+// that it knows to be unfenced.
+func Brokers(ctx context.Context, address string) (ids []int32, err error) {
+	err = Ask(ctx, address, func(ctx context.Context, b *kgo.Broker) error {
+		req := kmsg.NewPtrMetadataRequest()
+		req.Topics = []kmsg.MetadataRequestTopic{} // none
+		resp, err := req.RequestWith(ctx, b)
+		if err != nil {
+			return err
+		}
+		for _, broker := range resp.Brokers {
+			ids = append(ids, broker.NodeID)
+		}
+		return nil
+	})
+	return ids, err
+}
+
+// Leads asks a controller, of any make, whether it is the active one. A follower
+// answers too, and is told from a leader by the error NOT_LEADER_OR_FOLLOWER.
+func Leads(ctx context.Context, address string) (leads bool, err error) {
+	err = Ask(ctx, address, func(ctx context.Context, b *kgo.Broker) error {
+		req := kmsg.NewPtrDescribeQuorumRequest()
+		topic := kmsg.NewDescribeQuorumRequestTopic()
+		topic.Topic = "__cluster_metadata"
+		topic.Partitions = append(topic.Partitions, kmsg.NewDescribeQuorumRequestTopicPartition())
+		req.Topics = append(req.Topics, topic)
+		resp, err := req.RequestWith(ctx, b)
+		if err != nil {
+			return err
+		}
+		if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
+			return err
+		}
+		if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
+			return fmt.Errorf("the answer about the quorum has %d topics", len(resp.Topics))
+		}
+		code := resp.Topics[0].Partitions[0].ErrorCode
+		leads = code == 0
+		if code == kerr.NotLeaderForPartition.Code {
+			return nil
+		}
+		return kerr.ErrorForCode(code)
+	})
+	return leads, err
+}
