@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,10 +34,13 @@ type testCluster struct {
 }
 
 type testNode struct {
-	t     testing.TB
-	cfg   Config
-	store *metadatalog.Store
-	host  *Host
+	t        testing.TB
+	cfg      Config
+	store    *metadatalog.Store
+	host     *Host
+	patience time.Duration // instead of helloTimeout
+	// starting is host from before its Start.
+	starting atomic.Pointer[Host]
 }
 
 const testClusterID = "AAAAAAAAAAAAAAAAAAAAAQ"
@@ -111,19 +115,53 @@ func (c *testCluster) stop() {
 
 func (n *testNode) start() (err error) {
 	if n.store == nil {
-		if n.store, err = metadatalog.Open(filepath.Join(n.cfg.Dir, "store"), metadatalog.Options{}); err != nil {
+		if n.store, err = openStore(n); err != nil {
 			return err
 		}
 	}
-	if n.host, err = New(n.cfg, n.store); err != nil {
+	host, err := New(n.cfg, n.store)
+	if err != nil {
 		return err
+	}
+	n.starting.Store(host)
+	if n.patience > 0 {
+		host.net.patience = n.patience
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	if err = n.host.Start(ctx); err != nil {
-		n.host = nil
+	if err = host.Start(ctx); err == nil {
+		n.host = host
 	}
 	return err
+}
+
+func openStore(n *testNode) (*metadatalog.Store, error) {
+	return metadatalog.Open(filepath.Join(n.cfg.Dir, "store"), metadatalog.Options{})
+}
+
+func testContext(t testing.TB) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), 30*time.Second)
+}
+
+// waitForMissing waits until a starting controller says one of the words about
+// another.
+func waitForMissing(t *testing.T, n *testNode, words ...string) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		if h := n.starting.Load(); h != nil {
+			said := describeMissing(h.Missing())
+			for _, w := range words {
+				if strings.Contains(said, w) {
+					return
+				}
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("node %d says %q, nothing of %q", n.cfg.NodeID, said, words)
+			}
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 func (n *testNode) stop() {

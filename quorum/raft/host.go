@@ -69,7 +69,7 @@ func New(cfg Config, store *metadatalog.Store) (*Host, error) {
 	routeLogs(cfg.Logger)
 	h := &Host{cfg: cfg, self: cfg.replica(), id: cfg.replica().ID(), store: store, moved: make(chan struct{}, 1)}
 	h.net = &network{
-		cluster: cfg.ClusterID, self: h.self, id: h.id, tls: cfg.TLS, logger: cfg.Logger,
+		cluster: cfg.ClusterID, self: h.self, id: h.id, tls: cfg.TLS, logger: cfg.Logger, patience: helloTimeout,
 		resolve: func(id kafka.NodeID) (string, bool) { p, ok := cfg.peer(id); return p.RaftAddress, ok },
 		answer:  h.answer,
 	}

@@ -51,6 +51,8 @@ type network struct {
 	resolve func(kafka.NodeID) (string, bool)
 	answer  func(exchange) exchange // answers an exchange; any goroutine
 	logger  *slog.Logger
+	// patience is how long a peer may take to say who it is: helloTimeout.
+	patience time.Duration
 
 	// raft is nil until raft may speak and be spoken to.
 	raft atomic.Pointer[receiver]
@@ -145,7 +147,7 @@ func (n *network) serve(raw net.Conn) error {
 	conn := raw
 	h, err := func() (hello, error) {
 		defer n.pending.Add(-1)
-		if err := raw.SetDeadline(time.Now().Add(helloTimeout)); err != nil {
+		if err := raw.SetDeadline(time.Now().Add(n.patience)); err != nil {
 			return hello{}, err
 		}
 		if n.tls != nil {
