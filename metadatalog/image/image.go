@@ -182,3 +182,12 @@ func (im *Image) MetadataVersion() MetadataVersion {
 // ZkMigrationState is the last ZkMigrationStateRecord's state, 0 (NONE) if there
 // was none.
 func (im *Image) ZkMigrationState() int8 { return im.zkState }
+
+// SameBrokers reports whether nothing about brokers differs between the images,
+// as far as one look can tell: images that share their registrations are the
+// same, others may still be equal.
+func (im *Image) SameBrokers(other *Image) bool { return im.brokers == other.brokers }
+
+// SameACLs reports whether nothing about access control entries differs, as
+// SameBrokers does for brokers.
+func (im *Image) SameACLs(other *Image) bool { return im.acls == other.acls }
