@@ -81,7 +81,9 @@ func aBroker(id kafka.BrokerID, change ...func(*record.RegisterBrokerRecord)) *r
 }
 
 // dirOf is the only directory of aBroker(id).
-func dirOf(id kafka.BrokerID) kafka.DirectoryID { return kafka.DirectoryID{0: 2, 14: byte(id >> 8), 15: byte(id)} }
+func dirOf(id kafka.BrokerID) kafka.DirectoryID {
+	return kafka.DirectoryID{0: 2, 14: byte(id >> 8), 15: byte(id)}
+}
 
 func fenced(r *record.RegisterBrokerRecord)   { r.Fenced = true }
 func shutting(r *record.RegisterBrokerRecord) { r.InControlledShutdown = true }
