@@ -1,0 +1,84 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kvorum/admin"
+	"kvorum/internal/kafka"
+)
+
+func quorumCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "quorum", Short: "Look at the controllers", Args: cobra.NoArgs, RunE: needSubcommand}
+	cmd.AddCommand(quorumStatus())
+	return cmd
+}
+
+func quorumStatus() *cobra.Command {
+	var bootstrap string
+	var timeout time.Duration
+	var out output
+	cmd := &cobra.Command{
+		Use: "status", Short: "Show the active controller and how far each copy of the metadata log is", Args: cobra.NoArgs,
+		Long:    "Status exits with 2 if no controller is active or one of them is behind or gone.",
+		Example: "  kvorum quorum status\n  kvorum quorum status --bootstrap-controller host1:9093,host2:9093 -o json",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			status, err := admin.Quorum(cmd.Context(), bootstrap, timeout)
+			if err != nil {
+				return unhealthyError(err.Error())
+			}
+			if out.format == "table" {
+				fmt.Fprintf(cmd.OutOrStdout(), "cluster %s, active controller %d, epoch %d, high watermark %d\n\n",
+					status.ClusterID, status.Leader, status.Epoch, status.HighWatermark)
+			}
+			rows := [][]string{{"NODE", "ROLE", "LOG END", "LAG", "LAST CAUGHT UP", "ADDRESS", "DIRECTORY ID"}}
+			now := time.Now()
+			for _, r := range status.Voters {
+				role := "follower"
+				if r.ID == status.Leader {
+					role = "leader"
+				}
+				rows = append(rows, replicaRow(r, role, now))
+			}
+			for _, r := range status.Observers {
+				rows = append(rows, replicaRow(r, "observer", now))
+			}
+			if err := out.print(cmd, status, rows); err != nil {
+				return err
+			}
+			if err := status.Healthy(now); err != nil {
+				return unhealthyError(err.Error())
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&bootstrap, "bootstrap-controller", "127.0.0.1:9093", "controllers to ask, HOST:PORT separated by commas")
+	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "how long to wait for each answer")
+	out.add(cmd)
+	return cmd
+}
+
+func replicaRow(r admin.QuorumReplica, role string, now time.Time) []string {
+	caughtUp := "never"
+	if r.CaughtUpMs >= 0 {
+		caughtUp = now.Sub(time.UnixMilli(r.CaughtUpMs)).Round(time.Millisecond).String() + " ago"
+	}
+	return []string{strconv.Itoa(int(r.ID)), role, offsetText(r.LogEndOffset), offsetText(r.Lag), caughtUp, orDash(r.Address), r.DirectoryID.String()}
+}
+
+func offsetText(o kafka.Offset) string {
+	if o < 0 {
+		return "-"
+	}
+	return strconv.FormatInt(int64(o), 10)
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

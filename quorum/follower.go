@@ -1,0 +1,149 @@
+package quorum
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"kvorum/internal/kafka"
+	"kvorum/protocol"
+	wire "kvorum/protocol/errors"
+)
+
+const (
+	// followInterval is how often a controller that is not active tells the active
+	// one how far its log is, and looks whether it is registered.
+	followInterval = 500 * time.Millisecond
+	// followTimeout bounds one exchange with the active controller.
+	followTimeout = 2 * time.Second
+	// maxFollowResponse bounds an answer: both are short, and whatever records a
+	// Fetch brings along are limited by its MaxBytes.
+	maxFollowResponse = maxFetchBytes + 64<<10
+)
+
+// followActive is what a controller does while another one is active: it keeps
+// its registration current (KIP-919) and fetches at the end of its own log, so
+// that the active controller can describe the quorum as Apache's would. What it
+// fetches is not used: Raft brings the log.
+func (c *Controller) followActive(ctx context.Context) {
+	var conn net.Conn
+	var connected string
+	hangUp := func() {
+		if conn != nil {
+			conn.Close()
+			conn = nil
+		}
+	}
+	defer hangUp()
+	ticker := time.NewTicker(followInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		address, ok := c.activeAddress()
+		if !ok || address != connected {
+			hangUp()
+		}
+		if !ok {
+			continue
+		}
+		if conn == nil {
+			var err error
+			dialer := net.Dialer{Timeout: followTimeout}
+			if conn, err = dialer.DialContext(ctx, "tcp", address); err != nil {
+				conn = nil
+				continue // the next tick tries again; health shows what is missing
+			}
+			connected = address
+		}
+		if err := c.followOnce(conn); err != nil {
+			c.logger.Debug("exchange with the active controller", "address", address, "error", err)
+			hangUp()
+		}
+	}
+}
+
+// activeAddress is where the active controller listens, if it is another node.
+func (c *Controller) activeAddress() (string, bool) {
+	state := c.state.Load()
+	if state.Leader == kafka.NoNode || state.Leader == c.cfg.Core.Self || len(c.cfg.Core.Endpoints) == 0 {
+		return "", false
+	}
+	e, ok := c.endpointOf(state.Leader, c.cfg.Core.Endpoints[0].Name)
+	return net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port))), ok
+}
+
+func (c *Controller) followOnce(conn net.Conn) error {
+	state := c.state.Load()
+	if err := conn.SetDeadline(time.Now().Add(followTimeout)); err != nil {
+		return err
+	}
+	if r := state.Image.Controller(c.cfg.Core.Self); r == nil || r.IncarnationID != c.cfg.Core.Incarnation {
+		if state.Image.MetadataVersion() >= minRegistrationVersion {
+			resp := kmsg.NewPtrControllerRegistrationResponse()
+			if err := exchange(conn, c.cfg.Core.registration(), resp); err != nil {
+				return err
+			}
+			if err := wire.Code(resp.ErrorCode).Err(); err != nil && wire.Code(resp.ErrorCode) != wire.NotController {
+				return fmt.Errorf("register this controller: %w", err)
+			}
+		}
+	}
+	return exchange(conn, c.positionRequest(state), kmsg.NewPtrFetchResponse())
+}
+
+// positionRequest is a Fetch at the end of this controller's log.
+func (c *Controller) positionRequest(state *State) *kmsg.FetchRequest {
+	req := kmsg.NewPtrFetchRequest()
+	req.Version = 17
+	req.ClusterID = &c.cfg.ClusterID
+	req.ReplicaState.ID, req.ReplicaState.Epoch = int32(c.cfg.Core.Self), -1
+	req.MaxBytes = 1
+	part := kmsg.NewFetchRequestTopicPartition()
+	part.CurrentLeaderEpoch = int32(state.Epoch)
+	part.FetchOffset = int64(c.log.Store().EndOffset())
+	part.LastFetchedEpoch = int32(c.log.Store().LastEpoch())
+	part.ReplicaDirectoryID = c.cfg.Core.DirectoryID
+	topic := kmsg.NewFetchRequestTopic()
+	topic.TopicID = kafka.MetadataTopicID
+	topic.Partitions = append(topic.Partitions, part)
+	req.Topics = append(req.Topics, topic)
+	return req
+}
+
+// exchange sends one request and reads its response. There is never more than
+// one request on the connection.
+func exchange(conn net.Conn, req kmsg.Request, resp kmsg.Response) error {
+	clientID := "kvorum-controller"
+	resp.SetVersion(req.GetVersion())
+	if _, err := conn.Write(protocol.AppendRequest(nil, 1, &clientID, req)); err != nil {
+		return fmt.Errorf("send %s: %w", kmsg.NameForKey(req.Key()), err)
+	}
+	var size [4]byte
+	if _, err := io.ReadFull(conn, size[:]); err != nil {
+		return fmt.Errorf("read the answer to %s: %w", kmsg.NameForKey(req.Key()), err)
+	}
+	n := binary.BigEndian.Uint32(size[:])
+	if n > maxFollowResponse {
+		return fmt.Errorf("the answer to %s announces %d bytes", kmsg.NameForKey(req.Key()), n)
+	}
+	frame := make([]byte, n)
+	if _, err := io.ReadFull(conn, frame); err != nil {
+		return fmt.Errorf("read the answer to %s: %w", kmsg.NameForKey(req.Key()), err)
+	}
+	id, err := protocol.ReadResponse(frame, resp)
+	if err == nil && id != 1 {
+		err = errors.New("the answer belongs to another request")
+	}
+	return err
+}

@@ -1,0 +1,185 @@
+package quorum
+
+import (
+	"slices"
+
+	"kvorum/internal/kafka"
+	"kvorum/metadatalog/record"
+	"kvorum/protocol/batch"
+	"kvorum/protocol/errors"
+	"kvorum/quorum/controller"
+)
+
+// stepLeadership follows the raft group's leader. A new term is claimed before
+// anything is decided in it: the claim's commit, not raft's opinion, begins the
+// KRaft epoch, so that an epoch can never have two leaders.
+func (c *Core) stepLeadership(ev Leadership) {
+	if ev.Term < c.term {
+		return // news of a term that has passed
+	}
+	if ev.Self && ev.Term == c.term && c.role != follower {
+		return
+	}
+	c.renounce("another raft term began")
+	if ev.Self {
+		c.claim(ev.Term)
+	}
+}
+
+func (c *Core) claim(term uint64) {
+	c.role, c.term = claiming, term
+	c.out.Claim = &Claim{
+		Term:         term,
+		Batch:        c.claimBatch(false),
+		BatchIfEmpty: c.claimBatch(true),
+	}
+}
+
+// claimBatch is the control batch that an epoch begins with
+// (LeaderState.appendStartOfEpochControlRecords): a LeaderChange, on an empty
+// log followed by the kraft.version and the voters.
+func (c *Core) claimBatch(empty bool) []byte {
+	change := &record.LeaderChange{LeaderID: c.cfg.Self}
+	for _, v := range c.cfg.Voters.Voters {
+		change.Voters = append(change.Voters, record.Voter{VoterID: v.VoterID})
+	}
+	// Raft does not say who voted; the claim itself is granted by a majority, and
+	// this node is surely among it.
+	change.GrantingVoters = []record.Voter{{VoterID: c.cfg.Self}}
+	controls := []record.Control{change}
+	if empty {
+		controls = append(controls, &record.KRaftVersion{KRaftVersion: kraftVersion}, &c.cfg.Voters)
+	}
+	return controlBatch(0, 0, c.now, controls...)
+}
+
+// kraftVersion is the only kraft.version that kvorum runs at: brokers find the
+// controllers' endpoints in the log's KRaftVoters record (KIP-853).
+const kraftVersion = 1
+
+// controlBatch encodes control records as one batch. The records are our own,
+// so that one that cannot be written is a programmer's error.
+func controlBatch(base kafka.Offset, epoch kafka.LeaderEpoch, nowMs int64, controls ...record.Control) []byte {
+	encoded := make([]batch.ControlRecord, len(controls))
+	for i, control := range controls {
+		value, err := record.AppendControl(nil, control)
+		if err != nil {
+			panic("quorum: " + err.Error())
+		}
+		encoded[i] = batch.ControlRecord{Key: record.AppendControlKey(nil, control.ControlType()), Value: value}
+	}
+	return batch.AppendControl(nil, base, epoch, nowMs, encoded)
+}
+
+func (c *Core) stepClaimed(ev Claimed) {
+	if c.role != claiming || ev.Term != c.term {
+		return
+	}
+	if !ev.Accepted {
+		c.note(false, "claim of raft term %d was not accepted", ev.Term)
+		c.role, c.term = follower, 0
+		return
+	}
+	c.role, c.claimEnd = activating, ev.End
+	c.activateIfCaughtUp(ev.Epoch)
+}
+
+// activateIfCaughtUp makes this node active once the claim itself is folded: it
+// then has every record of every earlier epoch, and nobody else can append.
+func (c *Core) activateIfCaughtUp(epoch kafka.LeaderEpoch) {
+	if c.role != activating || c.end() < c.claimEnd || c.epoch != epoch {
+		return
+	}
+	c.role = active
+	c.pending, c.next = c.committed(), c.end()
+	c.queue, c.inFlight, c.bytes = nil, 0, 0
+	c.sessions = controller.NewSessions()
+	c.sessions.Reset(c.pending, c.now)
+	c.replicas.begin()
+	c.timers = c.newTimers()
+	c.changed = true
+	c.note(false, "active controller of epoch %d, log end %d", c.epoch, c.next)
+	if err := c.activate(); err != nil {
+		c.note(true, "this controller cannot be active: %v", err)
+		c.renounce("the first records of the epoch were refused")
+	}
+}
+
+// activate decides what a new active controller writes by itself: the bootstrap
+// records or the end of an interrupted transaction, its own registration, and
+// its endpoints in the voter set if they moved.
+func (c *Core) activate() error {
+	_, open := c.replay.InTransaction()
+	d, err := controller.Activate(c.input(controller.Caller{}), c.cfg.Bootstrap, open)
+	if err == nil {
+		err = c.apply(d)
+	}
+	if err != nil {
+		return err
+	}
+	c.updateOwnEndpoints()
+	r := c.pending.Controller(c.cfg.Self)
+	if c.pending.MetadataVersion() < minRegistrationVersion || r != nil && r.IncarnationID == c.cfg.Incarnation {
+		return nil
+	}
+	d, _ = controller.RegisterController(c.input(controller.Caller{}), c.cfg.registration())
+	return c.apply(d)
+}
+
+// updateOwnEndpoints writes the voter set anew if this controller listens
+// elsewhere than it says (KafkaRaftClient's UpdateVoter for the leader itself):
+// brokers find the controllers by it.
+func (c *Core) updateOwnEndpoints() {
+	if c.voters == nil {
+		return
+	}
+	updated := record.KRaftVoters{Version: c.voters.Version, Voters: slices.Clone(c.voters.Voters)}
+	own := c.cfg.voterEndpoints()
+	for i := range updated.Voters {
+		v := &updated.Voters[i]
+		if v.VoterID != c.cfg.Self || slices.EqualFunc(v.Endpoints, own, sameEndpoint) {
+			continue
+		}
+		v.Endpoints = own
+		data := controlBatch(c.next, c.epoch, c.now, &updated)
+		c.next++
+		c.queue = append(c.queue, pendingBatch{end: c.next, data: data})
+		c.bytes += len(data)
+		c.note(false, "controller %d listens elsewhere than the voter set says: writing a new one", c.cfg.Self)
+	}
+}
+
+func sameEndpoint(a, b record.VoterEndpoint) bool {
+	return a.Name == b.Name && a.Host == b.Host && a.Port == b.Port
+}
+
+// renounce stops deciding: what is pending may or may not commit, so it is
+// dropped, and whoever waits for it is told to ask the next controller.
+func (c *Core) renounce(why string) {
+	if c.role == follower {
+		return
+	}
+	if c.role == active {
+		c.note(false, "no longer the active controller of epoch %d: %s", c.epoch, why)
+		c.changed = true
+	}
+	c.role, c.term = follower, 0
+	if c.leader == c.cfg.Self {
+		c.leader = kafka.NoNode
+	}
+	c.pending, c.queue, c.inFlight, c.bytes = nil, nil, 0, 0
+	c.parked.failAll(c.out, errors.New(errors.NotController, "%s", errors.NotController.Message()))
+}
+
+// observeControl is told of every control record in the committed log, in order.
+func (c *Core) observeControl(_ kafka.Offset, epoch kafka.LeaderEpoch, control record.Control) {
+	switch control := control.(type) {
+	case *record.LeaderChange:
+		c.epoch, c.leader, c.changed = epoch, control.LeaderID, true
+		c.stats.NewActiveControllers++
+	case *record.KRaftVersion:
+		c.kraft, c.changed = control.KRaftVersion, true
+	case *record.KRaftVoters:
+		c.voters, c.changed = control, true
+	}
+}

@@ -1,0 +1,136 @@
+package quorum
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"kvorum/listener"
+	"kvorum/protocol"
+	"kvorum/protocol/errors"
+	"kvorum/quorum/controller"
+)
+
+// Authorizer answers whether a principal, from a host, may do an operation on a
+// resource, by the access control entries of the committed image. The codes are
+// Kafka's.
+type Authorizer func(state *State, principal, host string, operation, resourceType int8, resource string) bool
+
+// origin is who sent a request: a connection, or a client behind an Envelope.
+type origin struct {
+	principal protocol.Principal
+	client    netip.Addr
+	listener  string
+}
+
+// Handlers binds everything that a controller serves (ControllerApis).
+func (c *Controller) Handlers() *protocol.Handlers[listener.Handler] {
+	h := protocol.NewHandlers[listener.Handler](protocol.Controller)
+	for key := range deciders {
+		h.Bind(protocol.Key(key), c.serve(c.answer))
+	}
+	for _, key := range directAPIs {
+		h.Bind(protocol.Key(key.Int16()), c.serve(c.answer))
+	}
+	h.Bind(protocol.Key(kmsg.Envelope.Int16()), c.serve(func(ctx context.Context, from origin, r *protocol.Request) kmsg.Response {
+		return c.envelope(ctx, from, h, r.Body.(*kmsg.EnvelopeRequest))
+	}))
+	return h
+}
+
+// directAPIs are answered without a decision.
+var directAPIs = []kmsg.Key{kmsg.Fetch, kmsg.FetchSnapshot, kmsg.DescribeQuorum, kmsg.DescribeCluster, kmsg.DescribeConfigs}
+
+// serve makes a listener's handler: it checks the table's authorization and
+// answers.
+func (c *Controller) serve(answer func(context.Context, origin, *protocol.Request) kmsg.Response) listener.Handler {
+	return func(ctx context.Context, r *listener.Request) (listener.Response, error) {
+		from := origin{principal: r.Principal, client: r.Client.Addr(), listener: r.Listener}
+		if err := c.authorize(from, r.API); err != nil {
+			return listener.Reply(protocol.Failure(r.Request, err)), nil
+		}
+		return listener.Reply(answer(ctx, from, r.Request)), nil
+	}
+}
+
+// authorize applies the table's rule for the API; rules with a reason are
+// checked by what decides the request.
+func (c *Controller) authorize(from origin, api *protocol.API) *errors.Error {
+	rule := api.Rule(protocol.Controller)
+	if rule.Reason != "" || c.cfg.Authorize == nil {
+		return nil
+	}
+	if c.allowed(from)(int8(rule.Operation), int8(rule.Resource), clusterResource) {
+		return nil
+	}
+	return errors.New(errors.ClusterAuthorizationFailed, "%s", errors.ClusterAuthorizationFailed.Message())
+}
+
+// clusterResource is the name of the one CLUSTER resource.
+const clusterResource = "kafka-cluster"
+
+func (c *Controller) allowed(from origin) func(operation, resourceType int8, resource string) bool {
+	if c.cfg.Authorize == nil {
+		return nil
+	}
+	return func(operation, resourceType int8, resource string) bool {
+		return c.cfg.Authorize(c.state.Load(), from.principal.String(), from.client.String(), operation, resourceType, resource)
+	}
+}
+
+// answer answers a request that may be answered.
+func (c *Controller) answer(ctx context.Context, from origin, r *protocol.Request) kmsg.Response {
+	switch req := r.Body.(type) {
+	case *kmsg.FetchRequest:
+		return c.fetch(ctx, from.listener, req)
+	case *kmsg.FetchSnapshotRequest:
+		return c.fetchSnapshot(from.listener, req)
+	case *kmsg.DescribeClusterRequest:
+		return c.describeCluster(from.listener, req)
+	case *kmsg.DescribeConfigsRequest:
+		return c.describeConfigs(from, req)
+	}
+	caller := controller.Caller{Principal: from.principal.String(), Host: from.client.String(), Allowed: c.allowed(from)}
+	return c.submit(ctx, caller, r, timeoutOf(r.Body))
+}
+
+// timeoutOf is how long the client of a request waits for its answer.
+func timeoutOf(req kmsg.Request) time.Duration {
+	var ms int32
+	switch r := req.(type) {
+	case *kmsg.CreateTopicsRequest:
+		ms = r.TimeoutMillis
+	case *kmsg.DeleteTopicsRequest:
+		ms = r.TimeoutMillis
+	case *kmsg.CreatePartitionsRequest:
+		ms = r.TimeoutMillis
+	case *kmsg.ElectLeadersRequest:
+		ms = r.TimeoutMillis
+	case *kmsg.AlterPartitionAssignmentsRequest:
+		ms = r.TimeoutMillis
+	case *kmsg.ListPartitionReassignmentsRequest:
+		ms = r.TimeoutMillis
+	case *kmsg.UpdateFeaturesRequest:
+		ms = r.TimeoutMillis
+	}
+	return time.Duration(ms) * time.Millisecond
+}
+
+// envelope answers a request that a broker forwards for its client. The broker
+// has not authorised it: that is done here, for the client (KIP-590).
+func (c *Controller) envelope(ctx context.Context, from origin, h *protocol.Handlers[listener.Handler], env *kmsg.EnvelopeRequest) kmsg.Response {
+	inner, err := protocol.OpenEnvelope(env, func(k protocol.Key, version int16) error {
+		_, err := h.Lookup(k, version)
+		return err
+	})
+	if err != nil {
+		return protocol.FailEnvelope(err)
+	}
+	client := origin{principal: inner.Principal, client: inner.Client, listener: from.listener}
+	if err := c.authorize(client, inner.Request.API); err != nil {
+		return protocol.SealEnvelope(inner.Request, protocol.Failure(inner.Request, err))
+	}
+	return protocol.SealEnvelope(inner.Request, c.answer(ctx, client, inner.Request))
+}
