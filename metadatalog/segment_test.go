@@ -265,3 +265,66 @@ func FuzzImportSegment(f *testing.F) {
 		}
 	})
 }
+
+// TestImportDir moves a log with a moved start through a directory of several
+// segments, and damages that.
+func TestImportDir(t *testing.T) {
+	fs := vfs.NewMem()
+	s := imported(t, fs, goldenLog(t, "4.3.1-main"))
+	start := s.Epochs()[1].Start
+	must(t, s.TrimTo(start))
+	exportDir(t, s, "/out", 3000)
+	bases, err := segmentBases(fs, "/out")
+	must(t, err)
+	if len(bases) < 4 || bases[0] != start {
+		t.Fatalf("segments %v, log start %d", bases, start)
+	}
+	importAgain := func() (*Store, *TornError, error) {
+		again := open(t, vfs.NewMem(), "/store")
+		torn, err := again.ImportDir(fs, "/out")
+		return again, torn, err
+	}
+	again, torn, err := importAgain()
+	if err != nil || torn != nil {
+		t.Fatal(torn, err)
+	}
+	wantEnds(t, again, s.LogStart(), s.EndOffset(), s.LastEpoch())
+	if !slices.Equal(again.Epochs(), s.Epochs()) || again.LogBytes() != s.LogBytes() {
+		t.Fatalf("epochs %v, want %v", again.Epochs(), s.Epochs())
+	}
+	if _, err := again.ImportDir(fs, "/out"); err == nil {
+		t.Fatal("imported into a store that is not empty")
+	}
+	last := "/out/" + segmentName(bases[len(bases)-1])
+	cut(t, fs, last, 1)
+	if again, torn, err = importAgain(); err != nil || torn == nil || again.EndOffset() >= s.EndOffset() {
+		t.Fatalf("torn last segment: %v, %v, end %d", torn, err, again.EndOffset())
+	}
+	must(t, fs.Remove("/out/"+segmentName(bases[2])))
+	if _, _, err = importAgain(); !errors.Is(err, ErrNotContiguous) {
+		t.Fatalf("missing segment: %v", err)
+	}
+	cut(t, fs, "/out/"+segmentName(bases[1]), 1)
+	var tear *TornError
+	if _, torn, err = importAgain(); torn != nil && err == nil || !errors.As(err, &tear) {
+		t.Fatalf("torn segment in the middle: %v, %v", torn, err)
+	}
+	must(t, fs.MkdirAll("/empty", 0o755))
+	if _, err := open(t, vfs.NewMem(), "/store").ImportDir(fs, "/empty"); err == nil {
+		t.Fatal("imported an empty directory")
+	}
+}
+
+// cut removes the last n bytes of a file.
+func cut(t *testing.T, fs vfs.FS, path string, n int) {
+	t.Helper()
+	f, err := fs.Open(path)
+	must(t, err)
+	var b bytes.Buffer
+	_, err = b.ReadFrom(f)
+	must(t, errors.Join(err, f.Close()))
+	out, err := fs.Create(path, vfs.WriteCategoryUnspecified)
+	must(t, err)
+	_, err = out.Write(b.Bytes()[:b.Len()-n])
+	must(t, errors.Join(err, out.Close()))
+}
