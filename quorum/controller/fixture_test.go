@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog/image"
 	"kvorum/metadatalog/record"
@@ -137,3 +139,24 @@ func recordsOf[R record.Record](messages []record.Message) []R {
 }
 
 func ptr[T any](v T) *T { return &v }
+
+// featureRequest asks for one feature's level.
+func featureRequest(name string, level int16, kind upgradeType) *kmsg.UpdateFeaturesRequest {
+	req := kmsg.NewPtrUpdateFeaturesRequest()
+	req.Version = 2
+	req.FeatureUpdates = []kmsg.UpdateFeaturesRequestFeatureUpdate{{Feature: name, MaxVersionLevel: level, UpgradeType: int8(kind)}}
+	return req
+}
+
+// quotaEntry is an entity of pairs of type and name; "" is the type's default.
+func quotaEntry(entity ...string) kmsg.AlterClientQuotasRequestEntry {
+	e := kmsg.NewAlterClientQuotasRequestEntry()
+	for i := 0; i+1 < len(entity); i += 2 {
+		part := kmsg.AlterClientQuotasRequestEntryEntity{Type: entity[i]}
+		if entity[i+1] != "" {
+			part.Name = &entity[i+1]
+		}
+		e.Entity = append(e.Entity, part)
+	}
+	return e
+}
