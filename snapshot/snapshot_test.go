@@ -142,16 +142,6 @@ func openDir(t testing.TB, fs vfs.FS) *Dir {
 	return d
 }
 
-func values(t testing.TB, r *Reader) (list []string) {
-	t.Helper()
-	for r.Next() {
-		list = append(list, string(r.Value()))
-	}
-	must(t, r.Err())
-	must(t, r.Close())
-	return list
-}
-
 func at(o kafka.Offset, e kafka.LeaderEpoch) kafka.EpochOffset {
 	return kafka.EpochOffset{Offset: o, Epoch: e}
 }
