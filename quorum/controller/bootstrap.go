@@ -40,7 +40,9 @@ const (
 // metadata.version these are the bootstrap records, in a metadata transaction
 // where the level allows it. On any other log it is nothing, unless the
 // previous controller died within a metadata transaction (openTransaction):
-// that is aborted, and brokers have not seen any of it.
+// that is aborted, and brokers have not seen any of it. The records that begin,
+// end and abort a transaction are for whoever reads the log: they are appended,
+// but not folded into an image.
 //
 // An error means that the log and its metadata.version contradict each other,
 // or that the bootstrap records are unusable: such a controller cannot be

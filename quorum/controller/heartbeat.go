@@ -143,6 +143,7 @@ func FenceExpired(in Input) (Decision, kafka.BrokerID) {
 			continue
 		}
 		pass := newPartitionPass(in)
+		pass.once = true
 		pass.fenceBroker(b)
 		return Decision{Records: pass.records}, b.ID
 	}

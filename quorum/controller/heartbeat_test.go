@@ -186,7 +186,7 @@ func TestUnfencedWithAFailedDirectory(t *testing.T) {
 	}
 }
 
-func TestCordonedDirectories(t *testing.T) {
+func TestHeartbeatsReportCordonedDirectories(t *testing.T) {
 	for _, level := range []image.MetadataVersion{29, 30} {
 		w := newWorld(t, level, nil)
 		w.start(1)

@@ -27,8 +27,11 @@ type partitionPass struct {
 	settings *Settings
 	rules    partitionRules
 	records  []record.Message
-	changed  map[partitionKey]*image.Partition
-	topic    topicRules // of the topic that was looked at last
+	changed  map[partitionKey]*image.Partition // made when needed
+	// once says that no partition is looked at twice, so that nothing has to be
+	// remembered: a broker that fails may be in very many.
+	once  bool
+	topic topicRules // of the topic that was looked at last
 }
 
 // partitionKey names a partition.
@@ -45,9 +48,7 @@ type topicRules struct {
 }
 
 func newPartitionPass(in Input) *partitionPass {
-	return &partitionPass{
-		img: in.Image, settings: in.Settings, rules: rulesOf(in.Image), changed: map[partitionKey]*image.Partition{},
-	}
+	return &partitionPass{img: in.Image, settings: in.Settings, rules: rulesOf(in.Image)}
 }
 
 // isrUpdate says which broker's standing changes; kafka.NoLeader is no broker.
@@ -81,10 +82,11 @@ func (p *partitionPass) update(u isrUpdate, broker kafka.BrokerID, affected func
 }
 
 func (p *partitionPass) updateOne(u isrUpdate, ref partitionRef, part *image.Partition) {
-	c := p.change(ref, part)
-	c.mayLead = p.leaderAcceptor(part, u)
+	c := p.changeAs(u, ref, part)
 	c.uncleanShutdown = u.unclean
-	c.isr = without(part.ISR, []kafka.BrokerID{u.remove, u.unclean})
+	if slices.Contains(part.ISR, u.remove) || slices.Contains(part.ISR, u.unclean) {
+		c.isr = without(part.ISR, []kafka.BrokerID{u.remove, u.unclean})
+	}
 	if p.topic.unclean {
 		c.election = electUnclean
 	}
@@ -127,10 +129,14 @@ func (p *partitionPass) current(ref partitionRef, base *image.Partition) *image.
 // change begins a change of a partition, with the election rules of its topic
 // and leaders that the image knows to be active.
 func (p *partitionPass) change(ref partitionRef, part *image.Partition) *partitionChange {
+	return p.changeAs(isrUpdate{kafka.NoLeader, kafka.NoLeader, kafka.NoLeader}, ref, part)
+}
+
+func (p *partitionPass) changeAs(u isrUpdate, ref partitionRef, part *image.Partition) *partitionChange {
 	p.lookAt(ref.topic, part)
 	c := newPartitionChange(ref.topic.ID, ref.id, part, p.rules)
 	c.minISR = p.topic.minISR
-	c.mayLead = p.leaderAcceptor(part, isrUpdate{kafka.NoLeader, kafka.NoLeader, kafka.NoLeader})
+	c.mayLead = p.leaderAcceptor(part, u)
 	return c
 }
 
@@ -139,9 +145,19 @@ func (p *partitionPass) apply(ref partitionRef, c *partitionChange) *record.Part
 	r := c.record()
 	if r != nil {
 		p.records = append(p.records, record.Message{Record: r, Version: p.rules.mv.PartitionVersion()})
-		p.changed[partitionKey{ref.topic.ID, ref.id}] = changed(c.old, r)
+		p.remember(ref, c.old, r)
 	}
 	return r
+}
+
+func (p *partitionPass) remember(ref partitionRef, old *image.Partition, r *record.PartitionChangeRecord) {
+	if p.once {
+		return
+	}
+	if p.changed == nil {
+		p.changed = map[partitionKey]*image.Partition{}
+	}
+	p.changed[partitionKey{ref.topic.ID, ref.id}] = changed(old, r)
 }
 
 // leaderAcceptor says which replicas of a partition may lead: those of active

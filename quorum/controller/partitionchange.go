@@ -243,7 +243,8 @@ func (c *partitionChange) writeLastKnownLeader(r *record.PartitionChangeRecord) 
 }
 
 func (c *partitionChange) writeAssignment(r *record.PartitionChangeRecord) {
-	if c.rules.mv >= image.MV37IV2 && len(c.replicas) > 0 {
+	moved := len(c.directories) > 0 || !slices.Equal(c.replicas, c.old.Replicas)
+	if moved && c.rules.mv >= image.MV37IV2 && len(c.replicas) > 0 {
 		if dirs := c.wishedDirectories(); !slices.Equal(dirs, currentDirectories(c.old)) {
 			r.Directories = dirs
 		}

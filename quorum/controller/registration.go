@@ -224,6 +224,7 @@ func UnregisterBroker(in Input, req *kmsg.UnregisterBrokerRequest) (Decision, *k
 		return refuse(errors.New(errors.BrokerIDNotRegistered, "Broker ID %d is not currently registered", req.BrokerID))
 	}
 	pass := newPartitionPass(in)
+	pass.once = true
 	pass.unregisterBroker(b)
 	return Decision{Records: pass.records}, resp
 }

@@ -217,6 +217,12 @@ func describe(im *image.Image, records []record.Message) string {
 			fmt.Fprintf(&b, " %d epoch=%d fenced=%v dirs=%d", r.BrokerID, r.BrokerEpoch, r.Fenced, len(r.LogDirs))
 		case *record.UnregisterBrokerRecord:
 			fmt.Fprintf(&b, " %d epoch=%d", r.BrokerID, r.BrokerEpoch)
+		case *record.ConfigRecord:
+			value := "(null)"
+			if r.Value != nil {
+				value = *r.Value
+			}
+			fmt.Fprintf(&b, " %d %q %s=%s", r.ResourceType, r.ResourceName, r.Name, value)
 		default:
 			value, _ := m.Append(nil)
 			fmt.Fprintf(&b, " %x", value)
