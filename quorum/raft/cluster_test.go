@@ -79,7 +79,8 @@ func newCluster(t testing.TB, n int) *testCluster {
 		c.nodes = append(c.nodes, &testNode{t: t, cfg: Config{
 			ClusterID: testClusterID, NodeID: peers[i].NodeID, DirectoryID: peers[i].DirectoryID, Instance: 0x1000 + uint64(i),
 			Dir: t.TempDir(), ListenAddress: peers[i].RaftAddress, Peers: peers,
-			Timing: Timing{RTT: 5 * time.Millisecond, Election: 20, Heartbeat: 2},
+			// Slower than the default: tests run beside other tests.
+			Timing: Timing{RTT: 10 * time.Millisecond, Election: 30, Heartbeat: 3},
 			Logger: testLogger(t).With("node", i+1),
 		}})
 	}
@@ -254,17 +255,24 @@ func (c *testCluster) lead() (*testNode, answered) {
 	return nil, answered{}
 }
 
-// write appends count batches through the leader and returns the log's end.
-func (n *testNode) write(epoch kafka.LeaderEpoch, end kafka.Offset, count, size int) kafka.Offset {
-	n.t.Helper()
+// write appends count batches through a leader, from the end that its claim
+// gave. A machine that is too busy may change leaders in between: write then
+// goes on with the next. It returns the leader, and its claim with the end of
+// the log.
+func (c *testCluster) write(n *testNode, claim answered, count, size int) (*testNode, answered) {
+	c.t.Helper()
 	for range count {
-		a := n.append(epoch, end, size)
-		if a.err != nil || !a.Accepted {
-			n.t.Fatalf("append at %d: %+v", end, a)
+		a := n.append(claim.Epoch, claim.End, size)
+		switch {
+		case a.err == ErrIndeterminate:
+			n, claim = c.lead()
+		case a.err != nil || !a.Accepted:
+			c.t.Fatalf("append at %d: %+v", claim.End, a)
+		default:
+			claim.End = a.End
 		}
-		end = a.End
 	}
-	return end
+	return n, claim
 }
 
 // caughtUp waits until every running controller has the same log, byte for byte.

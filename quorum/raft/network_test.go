@@ -124,7 +124,7 @@ func TestStrangers(t *testing.T) {
 	if grown := after.TotalAlloc - before.TotalAlloc; grown > 64<<20 {
 		t.Errorf("strangers made the process allocate %d MiB", grown>>20)
 	}
-	n.write(claim.Epoch, claim.End, 1, 10)
+	c.write(n, claim, 1, 10)
 }
 
 // messages encodes a batch from one controller to another.
@@ -164,7 +164,7 @@ func TestSilentConnections(t *testing.T) {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	n.write(claim.Epoch, claim.End, 1, 10)
+	c.write(n, claim, 1, 10)
 }
 
 // Without certificates nothing but loopback is used, and certificates must be
@@ -207,7 +207,8 @@ func TestMutualTLS(t *testing.T) {
 	}
 	c.start()
 	leader, claim := c.lead()
-	c.caughtUp(leader.write(claim.Epoch, claim.End, 5, 100))
+	_, claim = c.write(leader, claim, 5, 100)
+	c.caughtUp(claim.End)
 	stranger := newCluster(t, 3).nodes[1].cfg
 	for _, config := range []*tls.Config{nil, foreign.config(t)} {
 		n := &network{cluster: testClusterID, self: stranger.replica(), id: 5, tls: config, resolve: c.nodes[0].host.net.resolve}

@@ -117,7 +117,11 @@ func (p *proposer) run(ctx context.Context) {
 			p.queue, p.inbox, p.ended = append(p.queue, p.inbox...), nil, true
 			p.mu.Unlock()
 			for len(p.queue) > 0 {
-				p.finish(Outcome{}, ErrClosed)
+				err := ErrClosed
+				if refused := p.queue[0].refused; refused != nil {
+					err = refused
+				}
+				p.finish(Outcome{}, err)
 			}
 			return
 		}
