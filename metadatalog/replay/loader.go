@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"sync/atomic"
 
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog/image"
-	"kvorum/protocol/batch"
+	"kvorum/snapshot"
 )
 
 // Publisher acts on new images. Publish is called by one goroutine at a time,
@@ -48,22 +47,13 @@ type Log interface {
 	WaitChanged() <-chan struct{}
 }
 
-// Snapshot is an open snapshot.
-type Snapshot interface {
-	ID() kafka.EpochOffset
-	// Batches iterates over all batches, header and footer included.
-	Batches() iter.Seq2[batch.View, error]
-	Close() error
-}
-
 // Options are a Loader's.
 type Options struct {
 	// Log is followed to its end, and from there as it grows.
 	Log Log
-	// OpenSnapshot opens the newest snapshot. It is called when the log begins
-	// after the offset that is needed. The snapshot must be at or after the log's
-	// start, or the loader fails.
-	OpenSnapshot func() (Snapshot, error)
+	// Snapshots are beside the log. The newest is read when the log begins after
+	// the offset that is needed; nil if there are none.
+	Snapshots *snapshot.Dir
 	// Observe is told of control records; may be nil.
 	Observe Observer
 	// Publishers are the first ones, in the order in which they are called.
@@ -205,25 +195,43 @@ func (l *Loader) catchUp(ctx context.Context) error {
 	return nil
 }
 
+// loadSnapshot reads the newest snapshot that reaches the log's start. A
+// damaged one is passed over for an older one that does.
 func (l *Loader) loadSnapshot() error {
 	start := l.options.Log.LogStart()
-	if l.options.OpenSnapshot == nil {
-		return fmt.Errorf("the metadata log begins at offset %d, and there is no snapshot of what was before", start)
+	var list []snapshot.Info
+	if l.options.Snapshots != nil {
+		list = l.options.Snapshots.List()
 	}
-	s, err := l.options.OpenSnapshot()
+	var damage error
+	for _, info := range list { // newest first
+		if info.ID.Offset < start {
+			break
+		}
+		step, err := l.readSnapshot(info.ID)
+		if err == nil {
+			l.publish([]Published{step})
+			return nil
+		}
+		if !errors.Is(err, snapshot.ErrDamaged) {
+			return err
+		}
+		damage = errors.Join(damage, err)
+	}
+	if damage != nil {
+		return fmt.Errorf("the metadata log begins at offset %d, and no snapshot of what was before can be read: %w", start, damage)
+	}
+	return fmt.Errorf("the metadata log begins at offset %d, and there is no snapshot that reaches it (%d are there): copy one from another controller",
+		start, len(list))
+}
+
+func (l *Loader) readSnapshot(id kafka.EpochOffset) (Published, error) {
+	file, err := l.options.Snapshots.Open(id)
 	if err != nil {
-		return fmt.Errorf("open a snapshot for the metadata log that begins at offset %d: %w", start, err)
+		return Published{}, err
 	}
-	defer s.Close() // it was only read
-	if id := s.ID(); id.Offset < start {
-		return fmt.Errorf("the metadata log begins at offset %d, but the newest snapshot ends at %d", start, id.Offset)
-	}
-	step, err := l.replay.LoadSnapshot(s.ID(), s.Batches())
-	if err != nil {
-		return err
-	}
-	l.publish([]Published{step})
-	return nil
+	defer file.Close() // it was only read
+	return l.replay.LoadReader(id, file)
 }
 
 // publish gives steps to those publishers that have begun.

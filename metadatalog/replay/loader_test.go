@@ -2,8 +2,7 @@ package replay
 
 import (
 	"context"
-	"fmt"
-	"iter"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -12,9 +11,11 @@ import (
 	"go.uber.org/goleak"
 
 	"kvorum/internal/kafka"
+	"kvorum/internal/vfs"
 	"kvorum/metadatalog"
 	"kvorum/metadatalog/image"
 	"kvorum/protocol/batch"
+	"kvorum/snapshot"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -133,36 +134,42 @@ func TestLoaderFollows(t *testing.T) {
 	}
 }
 
-// openFile is a snapshot in memory.
-type openFile struct {
-	id   kafka.EpochOffset
-	data []byte
+// openDir makes a directory that holds the given checkpoint files.
+func openDir(t *testing.T, files ...string) *snapshot.Dir {
+	t.Helper()
+	dir := t.TempDir()
+	for _, f := range files {
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(f)), readGolden(t, f), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d, err := snapshot.OpenDir(vfs.Default, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
 }
-
-func (f openFile) ID() kafka.EpochOffset                 { return f.id }
-func (f openFile) Batches() iter.Seq2[batch.View, error] { return batch.All(f.data) }
-func (f openFile) Close() error                          { return nil }
 
 func TestLoaderBeginsWithASnapshot(t *testing.T) {
 	file := goldenSnapshots(t)[0]
-	snapshot := openFile{snapshotID(t, file), readGolden(t, file)}
+	id := snapshotID(t, file)
 	log := readGolden(t, filepath.Join(goldenLogs, filepath.Base(filepath.Dir(file)), "*.log"))
 	store := openStore(t)
-	if err := store.Reset(snapshot.id, 0, nil); err != nil {
+	if err := store.Reset(id, 0, nil); err != nil {
 		t.Fatal(err)
 	}
 	r := newRecorder("it")
 	_, stop := runLoader(t, Options{
-		Log:          store,
-		OpenSnapshot: func() (Snapshot, error) { return snapshot, nil },
-		Publishers:   []Publisher{r},
+		Log:        store,
+		Snapshots:  openDir(t, file),
+		Publishers: []Publisher{r},
 	})
-	last := snapshot.id.Offset - 1
+	last := id.Offset - 1
 	if steps := r.until(t, last); len(steps) != 1 {
 		t.Errorf("%d steps for a snapshot", len(steps))
 	}
 	for v := range batch.All(log) {
-		if v.BaseOffset() >= snapshot.id.Offset {
+		if v.BaseOffset() >= id.Offset {
 			if err := store.Append(metadatalog.Append{Batches: v}); err != nil {
 				t.Fatal(err)
 			}
@@ -182,42 +189,50 @@ func TestLoaderBeginsWithASnapshot(t *testing.T) {
 	}
 }
 
+// cutLog is a log that begins at an offset.
+func cutLog(t *testing.T, at kafka.EpochOffset) *metadatalog.Store {
+	t.Helper()
+	s := openStore(t)
+	if err := s.Reset(at, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 func TestLoaderErrors(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		build func(t *testing.T, s *metadatalog.Store) func() (Snapshot, error)
+		build func(t *testing.T) Options
 		want  string
 	}{
-		{"a bad record", func(t *testing.T, s *metadatalog.Store) func() (Snapshot, error) {
+		{"a bad record", func(t *testing.T) Options {
+			s := openStore(t)
 			var log logOf
 			log.add(t, topic(1))
 			log.add(t, topic(1))
 			log.grow(t, s)
-			return nil
+			return Options{Log: s}
 		}, "at offset 1: replay TopicRecord at offset 1: topic t1"},
-		{"no snapshot", func(t *testing.T, s *metadatalog.Store) func() (Snapshot, error) {
-			if err := s.Reset(kafka.EpochOffset{Offset: 10, Epoch: 1}, 0, nil); err != nil {
+		{"no snapshots", func(t *testing.T) Options {
+			return Options{Log: cutLog(t, kafka.EpochOffset{Offset: 10, Epoch: 1})}
+		}, "begins at offset 10, and there is no snapshot that reaches it (0 are there)"},
+		{"a snapshot that is too old", func(t *testing.T) Options {
+			file := goldenSnapshots(t)[0]
+			at := snapshotID(t, file)
+			at.Offset++
+			return Options{Log: cutLog(t, at), Snapshots: openDir(t, file)}
+		}, "no snapshot that reaches it (1 are there)"},
+		{"a damaged snapshot", func(t *testing.T) Options {
+			data := readGolden(t, goldenSnapshots(t)[0])
+			file := filepath.Join(t.TempDir(), filepath.Base(goldenSnapshots(t)[0]))
+			if err := os.WriteFile(file, data[:len(data)-80], 0o644); err != nil {
 				t.Fatal(err)
 			}
-			return nil
-		}, "begins at offset 10, and there is no snapshot"},
-		{"a snapshot that is too old", func(t *testing.T, s *metadatalog.Store) func() (Snapshot, error) {
-			if err := s.Reset(kafka.EpochOffset{Offset: 10, Epoch: 1}, 0, nil); err != nil {
-				t.Fatal(err)
-			}
-			return func() (Snapshot, error) { return openFile{id: kafka.EpochOffset{Offset: 9}}, nil }
-		}, "the newest snapshot ends at 9"},
-		{"a snapshot that cannot be opened", func(t *testing.T, s *metadatalog.Store) func() (Snapshot, error) {
-			if err := s.Reset(kafka.EpochOffset{Offset: 10, Epoch: 1}, 0, nil); err != nil {
-				t.Fatal(err)
-			}
-			return func() (Snapshot, error) { return nil, fmt.Errorf("no permission") }
-		}, "no permission"},
+			return Options{Log: cutLog(t, snapshotID(t, file)), Snapshots: openDir(t, file)}
+		}, "no snapshot of what was before can be read"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			store := openStore(t)
-			o := Options{Log: store, OpenSnapshot: c.build(t, store)}
-			err := NewLoader(o).Run(t.Context())
+			err := NewLoader(c.build(t)).Run(t.Context())
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v, want %q", err, c.want)
 			}

@@ -15,6 +15,7 @@ import (
 	"kvorum/metadatalog/image"
 	"kvorum/metadatalog/record"
 	"kvorum/protocol/batch"
+	"kvorum/snapshot"
 )
 
 // Kind says where an image came from.
@@ -29,8 +30,8 @@ const (
 // Manifest describes what led to an image.
 type Manifest struct {
 	Kind Kind
-	// Batches and Bytes are those of the log or snapshot that were read for it,
-	// transactions that were aborted included.
+	// Batches and Bytes are those of the log that were read for it, transactions
+	// that were aborted included.
 	Batches int
 	Bytes   int64
 }
@@ -193,11 +194,35 @@ func (r *Replayer) LoadSnapshot(id kafka.EpochOffset, batches iter.Seq2[batch.Vi
 			id.Offset, id.Epoch, l.manifest.Batches)
 	}
 	im := l.delta.Apply(image.Position{Offset: id.Offset - 1, Epoch: id.Epoch, TimestampMs: l.timestampMs})
-	l.manifest.Kind = FromSnapshot
-	step := Published{Changes: image.Diff(r.published, im), Image: im, Manifest: l.manifest}
-	r.state = state{next: id.Offset, published: im, current: im}
+	step := r.replaceBy(im, l.manifest)
 	for _, c := range l.controls {
 		r.observe(c.offset, id.Epoch, c.Control)
 	}
 	return step, nil
+}
+
+// LoadReader is LoadSnapshot for an open snapshot file, which it reads to the
+// end and does not close. The observer is told of kraft.version and the voters.
+func (r *Replayer) LoadReader(id kafka.EpochOffset, file *snapshot.Reader) (Published, error) {
+	im, err := snapshot.LoadImage(id, file)
+	if err != nil {
+		return Published{}, err
+	}
+	step := r.replaceBy(im, Manifest{})
+	h := file.Header()
+	if h.KRaftVersion != nil {
+		r.observe(1, id.Epoch, h.KRaftVersion)
+	}
+	if h.Voters != nil {
+		r.observe(2, id.Epoch, h.Voters)
+	}
+	return step, nil
+}
+
+// replaceBy makes the image of a snapshot the whole state.
+func (r *Replayer) replaceBy(im *image.Image, m Manifest) Published {
+	m.Kind = FromSnapshot
+	step := Published{Changes: image.Diff(r.published, im), Image: im, Manifest: m}
+	r.state = state{next: im.At().Offset + 1, published: im, current: im}
+	return step
 }
