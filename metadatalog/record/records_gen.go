@@ -131,10 +131,10 @@ func newControl(t ControlType) Control {
 
 // Endpoint is a part of several records.
 type Endpoint struct {
-	Name             string
-	Host             string
-	Port             uint16
-	SecurityProtocol int16
+	Name             string `kafka:"name,0"`
+	Host             string `kafka:"host,0"`
+	Port             uint16 `kafka:"port,0"`
+	SecurityProtocol int16  `kafka:"securityProtocol,0"`
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -173,9 +173,9 @@ func (r *Endpoint) decode(d *reader, version int16) {
 
 // FeatureRange is a part of several records.
 type FeatureRange struct {
-	Name                string
-	MinSupportedVersion int16
-	MaxSupportedVersion int16
+	Name                string `kafka:"name,0"`
+	MinSupportedVersion int16  `kafka:"minSupportedVersion,0"`
+	MaxSupportedVersion int16  `kafka:"maxSupportedVersion,0"`
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -209,8 +209,8 @@ func (r *FeatureRange) decode(d *reader, version int16) {
 
 // QuotaEntity is a part of several records.
 type QuotaEntity struct {
-	EntityType string
-	EntityName *string // nil is null
+	EntityType string  `kafka:"entityType,0"`
+	EntityName *string `kafka:"entityName,0"` // nil is null
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -247,7 +247,7 @@ func (r *QuotaEntity) decode(d *reader, version int16) {
 
 // Voter is a part of several records.
 type Voter struct {
-	VoterID kafka.NodeID
+	VoterID kafka.NodeID `kafka:"voterId,0"`
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -274,9 +274,9 @@ func (r *Voter) decode(d *reader, version int16) {
 
 // VoterEndpoint is a part of several records.
 type VoterEndpoint struct {
-	Name string
-	Host string
-	Port uint16
+	Name string `kafka:"name,0"`
+	Host string `kafka:"host,0"`
+	Port uint16 `kafka:"port,0"`
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -313,8 +313,8 @@ func (r *VoterEndpoint) decode(d *reader, version int16) {
 
 // KRaftVersionRange is a part of several records.
 type KRaftVersionRange struct {
-	MinSupportedVersion int16
-	MaxSupportedVersion int16
+	MinSupportedVersion int16 `kafka:"minSupportedVersion,0"`
+	MaxSupportedVersion int16 `kafka:"maxSupportedVersion,0"`
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -343,10 +343,10 @@ func (r *KRaftVersionRange) decode(d *reader, version int16) {
 
 // QuorumVoter is a part of several records.
 type QuorumVoter struct {
-	VoterID             kafka.NodeID
-	VoterDirectoryID    kafka.UUID
-	Endpoints           []VoterEndpoint
-	KRaftVersionFeature KRaftVersionRange
+	VoterID             kafka.NodeID      `kafka:"voterId,0"`
+	VoterDirectoryID    kafka.UUID        `kafka:"voterDirectoryId,0"`
+	Endpoints           []VoterEndpoint   `kafka:"endpoints,0"`
+	KRaftVersionFeature KRaftVersionRange `kafka:"kRaftVersionFeature,0"`
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -387,17 +387,17 @@ func (r *QuorumVoter) decode(d *reader, version int16) {
 
 // RegisterBrokerRecord is metadata record type 0, versions 0 to 4.
 type RegisterBrokerRecord struct {
-	BrokerID             kafka.BrokerID
-	IsMigratingZkBroker  bool // from version 2
-	IncarnationID        kafka.UUID
-	BrokerEpoch          kafka.BrokerEpoch
-	EndPoints            []Endpoint
-	Features             []FeatureRange
-	Rack                 *string      // nil is null
-	Fenced               bool         // default true
-	InControlledShutdown bool         // from version 1
-	LogDirs              []kafka.UUID // from version 3
-	CordonedLogDirs      []kafka.UUID // from version 4; nil is null
+	BrokerID             kafka.BrokerID    `kafka:"brokerId,0"`
+	IsMigratingZkBroker  bool              `kafka:"isMigratingZkBroker,2"` // from version 2
+	IncarnationID        kafka.UUID        `kafka:"incarnationId,0"`
+	BrokerEpoch          kafka.BrokerEpoch `kafka:"brokerEpoch,0"`
+	EndPoints            []Endpoint        `kafka:"endPoints,0"`
+	Features             []FeatureRange    `kafka:"features,0"`
+	Rack                 *string           `kafka:"rack,0"`                     // nil is null
+	Fenced               bool              `kafka:"fenced,0"`                   // default true
+	InControlledShutdown bool              `kafka:"inControlledShutdown,1"`     // from version 1
+	LogDirs              []kafka.UUID      `kafka:"logDirs,3,tag="`             // from version 3
+	CordonedLogDirs      []kafka.UUID      `kafka:"cordonedLogDirs,4,tag=null"` // from version 4; nil is null
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -507,8 +507,8 @@ func (r *RegisterBrokerRecord) decodeBody(d *reader, version int16) {
 
 // UnregisterBrokerRecord is metadata record type 1, versions 0 to 0.
 type UnregisterBrokerRecord struct {
-	BrokerID    kafka.BrokerID
-	BrokerEpoch kafka.BrokerEpoch
+	BrokerID    kafka.BrokerID    `kafka:"brokerId,0"`
+	BrokerEpoch kafka.BrokerEpoch `kafka:"brokerEpoch,0"`
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -542,8 +542,8 @@ func (r *UnregisterBrokerRecord) decodeBody(d *reader, version int16) {
 
 // TopicRecord is metadata record type 2, versions 0 to 0.
 type TopicRecord struct {
-	Name    string
-	TopicID kafka.UUID
+	Name    string     `kafka:"name,0"`
+	TopicID kafka.UUID `kafka:"topicId,0"`
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -580,19 +580,19 @@ func (r *TopicRecord) decodeBody(d *reader, version int16) {
 
 // PartitionRecord is metadata record type 3, versions 0 to 2.
 type PartitionRecord struct {
-	PartitionID            kafka.PartitionID // default -1
-	TopicID                kafka.UUID
-	Replicas               []kafka.BrokerID
-	ISR                    []kafka.BrokerID
-	RemovingReplicas       []kafka.BrokerID
-	AddingReplicas         []kafka.BrokerID
-	Leader                 kafka.BrokerID // default -1
-	LeaderRecoveryState    int8
-	LeaderEpoch            kafka.LeaderEpoch    // default -1
-	PartitionEpoch         kafka.PartitionEpoch // default -1
-	Directories            []kafka.UUID         // from version 1
-	EligibleLeaderReplicas []kafka.BrokerID     // from version 2; nil is null
-	LastKnownELR           []kafka.BrokerID     // from version 2; nil is null
+	PartitionID            kafka.PartitionID    `kafka:"partitionId,0"` // default -1
+	TopicID                kafka.UUID           `kafka:"topicId,0"`
+	Replicas               []kafka.BrokerID     `kafka:"replicas,0"`
+	ISR                    []kafka.BrokerID     `kafka:"isr,0"`
+	RemovingReplicas       []kafka.BrokerID     `kafka:"removingReplicas,0"`
+	AddingReplicas         []kafka.BrokerID     `kafka:"addingReplicas,0"`
+	Leader                 kafka.BrokerID       `kafka:"leader,0"` // default -1
+	LeaderRecoveryState    int8                 `kafka:"leaderRecoveryState,0,tag="`
+	LeaderEpoch            kafka.LeaderEpoch    `kafka:"leaderEpoch,0"`                     // default -1
+	PartitionEpoch         kafka.PartitionEpoch `kafka:"partitionEpoch,0"`                  // default -1
+	Directories            []kafka.UUID         `kafka:"directories,1"`                     // from version 1
+	EligibleLeaderReplicas []kafka.BrokerID     `kafka:"eligibleLeaderReplicas,2,tag=null"` // from version 2; nil is null
+	LastKnownELR           []kafka.BrokerID     `kafka:"lastKnownElr,2,tag=null"`           // from version 2; nil is null
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -694,10 +694,10 @@ func (r *PartitionRecord) decodeBody(d *reader, version int16) {
 
 // ConfigRecord is metadata record type 4, versions 0 to 0.
 type ConfigRecord struct {
-	ResourceType int8
-	ResourceName string
-	Name         string
-	Value        *string // nil is null
+	ResourceType int8    `kafka:"resourceType,0"`
+	ResourceName string  `kafka:"resourceName,0"`
+	Name         string  `kafka:"name,0"`
+	Value        *string `kafka:"value,0"` // nil is null
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -746,17 +746,17 @@ func (r *ConfigRecord) decodeBody(d *reader, version int16) {
 
 // PartitionChangeRecord is metadata record type 5, versions 0 to 2.
 type PartitionChangeRecord struct {
-	PartitionID            kafka.PartitionID // default -1
-	TopicID                kafka.UUID
-	ISR                    []kafka.BrokerID // nil is null
-	Leader                 kafka.BrokerID   // default -2
-	Replicas               []kafka.BrokerID // nil is null
-	RemovingReplicas       []kafka.BrokerID // nil is null
-	AddingReplicas         []kafka.BrokerID // nil is null
-	LeaderRecoveryState    int8             // default -1
-	EligibleLeaderReplicas []kafka.BrokerID // from version 2; nil is null
-	LastKnownELR           []kafka.BrokerID // from version 2; nil is null
-	Directories            []kafka.UUID     // from version 1; nil is null
+	PartitionID            kafka.PartitionID `kafka:"partitionId,0"` // default -1
+	TopicID                kafka.UUID        `kafka:"topicId,0"`
+	ISR                    []kafka.BrokerID  `kafka:"isr,0,tag=null"`                    // nil is null
+	Leader                 kafka.BrokerID    `kafka:"leader,0,tag=-2"`                   // default -2
+	Replicas               []kafka.BrokerID  `kafka:"replicas,0,tag=null"`               // nil is null
+	RemovingReplicas       []kafka.BrokerID  `kafka:"removingReplicas,0,tag=null"`       // nil is null
+	AddingReplicas         []kafka.BrokerID  `kafka:"addingReplicas,0,tag=null"`         // nil is null
+	LeaderRecoveryState    int8              `kafka:"leaderRecoveryState,0,tag=-1"`      // default -1
+	EligibleLeaderReplicas []kafka.BrokerID  `kafka:"eligibleLeaderReplicas,2,tag=null"` // from version 2; nil is null
+	LastKnownELR           []kafka.BrokerID  `kafka:"lastKnownElr,2,tag=null"`           // from version 2; nil is null
+	Directories            []kafka.UUID      `kafka:"directories,1,tag=null"`            // from version 1; nil is null
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -896,8 +896,8 @@ func (r *PartitionChangeRecord) decodeBody(d *reader, version int16) {
 
 // FenceBrokerRecord is metadata record type 7, versions 0 to 0.
 type FenceBrokerRecord struct {
-	ID    kafka.BrokerID
-	Epoch kafka.BrokerEpoch
+	ID    kafka.BrokerID    `kafka:"id,0"`
+	Epoch kafka.BrokerEpoch `kafka:"epoch,0"`
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -931,8 +931,8 @@ func (r *FenceBrokerRecord) decodeBody(d *reader, version int16) {
 
 // UnfenceBrokerRecord is metadata record type 8, versions 0 to 0.
 type UnfenceBrokerRecord struct {
-	ID    kafka.BrokerID
-	Epoch kafka.BrokerEpoch
+	ID    kafka.BrokerID    `kafka:"id,0"`
+	Epoch kafka.BrokerEpoch `kafka:"epoch,0"`
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -966,7 +966,7 @@ func (r *UnfenceBrokerRecord) decodeBody(d *reader, version int16) {
 
 // RemoveTopicRecord is metadata record type 9, versions 0 to 0.
 type RemoveTopicRecord struct {
-	TopicID kafka.UUID
+	TopicID kafka.UUID `kafka:"topicId,0"`
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -998,13 +998,13 @@ func (r *RemoveTopicRecord) decodeBody(d *reader, version int16) {
 
 // DelegationTokenRecord is metadata record type 10, versions 0 to 0.
 type DelegationTokenRecord struct {
-	Owner               string
-	Requester           string
-	Renewers            []string
-	IssueTimestamp      int64
-	MaxTimestamp        int64
-	ExpirationTimestamp int64
-	TokenID             string
+	Owner               string   `kafka:"owner,0"`
+	Requester           string   `kafka:"requester,0"`
+	Renewers            []string `kafka:"renewers,0"`
+	IssueTimestamp      int64    `kafka:"issueTimestamp,0"`
+	MaxTimestamp        int64    `kafka:"maxTimestamp,0"`
+	ExpirationTimestamp int64    `kafka:"expirationTimestamp,0"`
+	TokenID             string   `kafka:"tokenId,0"`
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -1062,12 +1062,12 @@ func (r *DelegationTokenRecord) decodeBody(d *reader, version int16) {
 
 // UserScramCredentialRecord is metadata record type 11, versions 0 to 0.
 type UserScramCredentialRecord struct {
-	Name       string
-	Mechanism  int8
-	Salt       []byte
-	StoredKey  []byte
-	ServerKey  []byte
-	Iterations int32
+	Name       string `kafka:"name,0"`
+	Mechanism  int8   `kafka:"mechanism,0"`
+	Salt       []byte `kafka:"salt,0"`
+	StoredKey  []byte `kafka:"storedKey,0"`
+	ServerKey  []byte `kafka:"serverKey,0"`
+	Iterations int32  `kafka:"iterations,0"`
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -1112,8 +1112,8 @@ func (r *UserScramCredentialRecord) decodeBody(d *reader, version int16) {
 
 // FeatureLevelRecord is metadata record type 12, versions 0 to 0.
 type FeatureLevelRecord struct {
-	Name         string
-	FeatureLevel int16
+	Name         string `kafka:"name,0"`
+	FeatureLevel int16  `kafka:"featureLevel,0"`
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -1150,10 +1150,10 @@ func (r *FeatureLevelRecord) decodeBody(d *reader, version int16) {
 
 // ClientQuotaRecord is metadata record type 14, versions 0 to 0.
 type ClientQuotaRecord struct {
-	Entity []QuotaEntity
-	Key    string
-	Value  float64
-	Remove bool
+	Entity []QuotaEntity `kafka:"entity,0"`
+	Key    string        `kafka:"key,0"`
+	Value  float64       `kafka:"value,0"`
+	Remove bool          `kafka:"remove,0"`
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -1199,9 +1199,9 @@ func (r *ClientQuotaRecord) decodeBody(d *reader, version int16) {
 
 // ProducerIDsRecord is metadata record type 15, versions 0 to 0.
 type ProducerIDsRecord struct {
-	BrokerID       kafka.BrokerID
-	BrokerEpoch    kafka.BrokerEpoch // default -1
-	NextProducerID kafka.ProducerID
+	BrokerID       kafka.BrokerID    `kafka:"brokerId,0"`
+	BrokerEpoch    kafka.BrokerEpoch `kafka:"brokerEpoch,0"` // default -1
+	NextProducerID kafka.ProducerID  `kafka:"nextProducerId,0"`
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -1242,12 +1242,12 @@ func (r *ProducerIDsRecord) decodeBody(d *reader, version int16) {
 
 // BrokerRegistrationChangeRecord is metadata record type 17, versions 0 to 3.
 type BrokerRegistrationChangeRecord struct {
-	BrokerID             kafka.BrokerID
-	BrokerEpoch          kafka.BrokerEpoch
-	Fenced               int8
-	InControlledShutdown int8         // from version 1
-	LogDirs              []kafka.UUID // from version 2
-	CordonedLogDirs      []kafka.UUID // from version 3; nil is null
+	BrokerID             kafka.BrokerID    `kafka:"brokerId,0"`
+	BrokerEpoch          kafka.BrokerEpoch `kafka:"brokerEpoch,0"`
+	Fenced               int8              `kafka:"fenced,0,tag="`
+	InControlledShutdown int8              `kafka:"inControlledShutdown,1,tag="` // from version 1
+	LogDirs              []kafka.UUID      `kafka:"logDirs,2,tag="`              // from version 2
+	CordonedLogDirs      []kafka.UUID      `kafka:"cordonedLogDirs,3,tag=null"`  // from version 3; nil is null
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -1328,14 +1328,14 @@ func (r *BrokerRegistrationChangeRecord) decodeBody(d *reader, version int16) {
 
 // AccessControlEntryRecord is metadata record type 18, versions 0 to 0.
 type AccessControlEntryRecord struct {
-	ID             kafka.UUID
-	ResourceType   int8
-	ResourceName   string
-	PatternType    int8
-	Principal      string
-	Host           string
-	Operation      int8
-	PermissionType int8
+	ID             kafka.UUID `kafka:"id,0"`
+	ResourceType   int8       `kafka:"resourceType,0"`
+	ResourceName   string     `kafka:"resourceName,0"`
+	PatternType    int8       `kafka:"patternType,0"`
+	Principal      string     `kafka:"principal,0"`
+	Host           string     `kafka:"host,0"`
+	Operation      int8       `kafka:"operation,0"`
+	PermissionType int8       `kafka:"permissionType,0"`
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -1390,7 +1390,7 @@ func (r *AccessControlEntryRecord) decodeBody(d *reader, version int16) {
 
 // RemoveAccessControlEntryRecord is metadata record type 19, versions 0 to 0.
 type RemoveAccessControlEntryRecord struct {
-	ID kafka.UUID
+	ID kafka.UUID `kafka:"id,0"`
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -1451,7 +1451,7 @@ func (r *NoOpRecord) decodeBody(d *reader, version int16) {
 
 // ZkMigrationStateRecord is metadata record type 21, versions 0 to 0.
 type ZkMigrationStateRecord struct {
-	ZkMigrationState int8
+	ZkMigrationState int8 `kafka:"zkMigrationState,0"`
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -1483,8 +1483,8 @@ func (r *ZkMigrationStateRecord) decodeBody(d *reader, version int16) {
 
 // RemoveUserScramCredentialRecord is metadata record type 22, versions 0 to 0.
 type RemoveUserScramCredentialRecord struct {
-	Name      string
-	Mechanism int8
+	Name      string `kafka:"name,0"`
+	Mechanism int8   `kafka:"mechanism,0"`
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -1523,7 +1523,7 @@ func (r *RemoveUserScramCredentialRecord) decodeBody(d *reader, version int16) {
 
 // BeginTransactionRecord is metadata record type 23, versions 0 to 0.
 type BeginTransactionRecord struct {
-	Name *string // nil is null
+	Name *string `kafka:"name,0,tag=null"` // nil is null
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -1601,7 +1601,7 @@ func (r *EndTransactionRecord) decodeBody(d *reader, version int16) {
 
 // AbortTransactionRecord is metadata record type 25, versions 0 to 0.
 type AbortTransactionRecord struct {
-	Reason *string // nil is null
+	Reason *string `kafka:"reason,0,tag=null"` // nil is null
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -1650,7 +1650,7 @@ func (r *AbortTransactionRecord) decodeBody(d *reader, version int16) {
 
 // RemoveDelegationTokenRecord is metadata record type 26, versions 0 to 0.
 type RemoveDelegationTokenRecord struct {
-	TokenID string
+	TokenID string `kafka:"tokenId,0"`
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -1685,11 +1685,11 @@ func (r *RemoveDelegationTokenRecord) decodeBody(d *reader, version int16) {
 
 // RegisterControllerRecord is metadata record type 27, versions 0 to 0.
 type RegisterControllerRecord struct {
-	ControllerID     kafka.NodeID
-	IncarnationID    kafka.UUID
-	ZkMigrationReady bool
-	EndPoints        []Endpoint
-	Features         []FeatureRange
+	ControllerID     kafka.NodeID   `kafka:"controllerId,0"`
+	IncarnationID    kafka.UUID     `kafka:"incarnationId,0"`
+	ZkMigrationReady bool           `kafka:"zkMigrationReady,0"`
+	EndPoints        []Endpoint     `kafka:"endPoints,0"`
+	Features         []FeatureRange `kafka:"features,0"`
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -1739,7 +1739,7 @@ func (r *RegisterControllerRecord) decodeBody(d *reader, version int16) {
 
 // ClearElrRecord is metadata record type 28, versions 0 to 0.
 type ClearElrRecord struct {
-	TopicName string
+	TopicName string `kafka:"topicName,0"`
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -1774,10 +1774,10 @@ func (r *ClearElrRecord) decodeBody(d *reader, version int16) {
 
 // LeaderChange is the value of a control record of type 2.
 type LeaderChange struct {
-	Version        int16
-	LeaderID       kafka.NodeID
-	Voters         []Voter
-	GrantingVoters []Voter
+	Version        int16        `kafka:"version,0"`
+	LeaderID       kafka.NodeID `kafka:"leaderId,0"`
+	Voters         []Voter      `kafka:"voters,0"`
+	GrantingVoters []Voter      `kafka:"grantingVoters,0"`
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -1822,8 +1822,8 @@ func (r *LeaderChange) decodeBody(d *reader, version int16) {
 
 // SnapshotHeader is the value of a control record of type 3.
 type SnapshotHeader struct {
-	Version                   int16
-	LastContainedLogTimestamp int64
+	Version                   int16 `kafka:"version,0"`
+	LastContainedLogTimestamp int64 `kafka:"lastContainedLogTimestamp,0"`
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -1854,7 +1854,7 @@ func (r *SnapshotHeader) decodeBody(d *reader, version int16) {
 
 // SnapshotFooter is the value of a control record of type 4.
 type SnapshotFooter struct {
-	Version int16
+	Version int16 `kafka:"version,0"`
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -1883,8 +1883,8 @@ func (r *SnapshotFooter) decodeBody(d *reader, version int16) {
 
 // KRaftVersion is the value of a control record of type 5.
 type KRaftVersion struct {
-	Version      int16
-	KRaftVersion int16
+	Version      int16 `kafka:"version,0"`
+	KRaftVersion int16 `kafka:"kRaftVersion,0"`
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }
@@ -1915,8 +1915,8 @@ func (r *KRaftVersion) decodeBody(d *reader, version int16) {
 
 // KRaftVoters is the value of a control record of type 6.
 type KRaftVoters struct {
-	Version int16
-	Voters  []QuorumVoter
+	Version int16         `kafka:"version,0"`
+	Voters  []QuorumVoter `kafka:"voters,0"`
 	// UnknownTags are tagged fields that this build does not know, in ascending order.
 	UnknownTags []TaggedField
 }

@@ -116,7 +116,7 @@ func (g *generator) message(m message) {
 	}
 	g.p("type %s struct {", m.name)
 	for _, f := range m.fields {
-		g.p("%s %s%s", f.name, goType(f), fieldComment(m, f))
+		g.p("%s %s `kafka:%q`%s", f.name, goType(f), fieldTag(f), fieldComment(m, f))
 	}
 	g.p("// UnknownTags are tagged fields that this build does not know, in ascending order.")
 	g.p("UnknownTags []TaggedField\n}\n")
@@ -154,6 +154,25 @@ func fieldComment(m message, f field) string {
 		return ""
 	}
 	return " // " + strings.Join(notes, "; ")
+}
+
+// fieldTag is what the JSON form needs to know of a field: its name in Kafka's
+// JSON, the first version, and for a tagged field its default, which is left out.
+func fieldTag(f field) string {
+	tag := fmt.Sprintf("%s,%d", jsonName(f.name), f.since)
+	if f.tag >= 0 {
+		tag += ",tag=" + f.def
+	}
+	return tag
+}
+
+// jsonName is a field's name in Kafka's JSON: that of the schema, which spells
+// initialisms as words, with a small first letter.
+func jsonName(name string) string {
+	for _, initialism := range [][2]string{{"ID", "Id"}, {"ISR", "Isr"}, {"ELR", "Elr"}} {
+		name = strings.ReplaceAll(name, initialism[0], initialism[1])
+	}
+	return strings.ToLower(name[:1]) + name[1:]
 }
 
 func goType(f field) string {
