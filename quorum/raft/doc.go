@@ -15,7 +15,8 @@
 //     ends known before a byte of raft is read.
 //   - bootstrap.go, membership.go: how the first controllers agree on who they
 //     are before raft runs, and how a wiped one is kept out.
-//   - host.go, hostname.go: dragonboat itself, and what is checked before it runs.
+//   - host.go, hostname.go: dragonboat itself, and what is checked before it runs;
+//     members.go, replace.go: who belongs to the quorum while it does.
 //   - machine.go, command.go, state.go, stream.go: the replicated state machine.
 //   - log.go, proposer.go, leadership.go: what the quorum's loop sees.
 package raft

@@ -21,6 +21,9 @@ type exchange struct {
 	replace bool
 	members []Replica // ordered by node id, at most MaxControllers
 	origin  origin
+	// why says to a controller that asked to replace another why it did not, in
+	// at most maxRefusal bytes.
+	why string
 }
 
 // origin is what the quorum begins with, before the first command: nothing, or
@@ -53,7 +56,7 @@ const (
 //
 //	self replica | flags uint8
 //	origin: offset int64 | epoch int32 | base int32
-//	count uint8 | count replicas
+//	count uint8 | count replicas | why: length uint8, text
 //	replica: node int32 | directory 16 | formatting uint64
 func (e exchange) append(dst []byte) []byte {
 	dst = appendReplica(dst, e.self)
@@ -72,7 +75,8 @@ func (e exchange) append(dst []byte) []byte {
 	for _, r := range e.members {
 		dst = appendReplica(dst, r)
 	}
-	return dst
+	why := e.why[:min(len(e.why), maxRefusal)]
+	return append(append(dst, byte(len(why))), why...)
 }
 
 func appendReplica(dst []byte, r Replica) []byte {
@@ -101,7 +105,7 @@ func decodeExchange(b []byte) (e exchange, err error) {
 	e.origin.End.Epoch = kafka.LeaderEpoch(binary.BigEndian.Uint32(b[replicaSize+9:]))
 	e.origin.Base = kafka.LeaderEpoch(binary.BigEndian.Uint32(b[replicaSize+13:]))
 	b = b[exchangeHead:]
-	if count > MaxControllers || len(b) != count*replicaSize || flags > flagSettled|flagReplace {
+	if count > MaxControllers || len(b) < count*replicaSize+1 || len(b) != count*replicaSize+1+int(b[count*replicaSize]) || flags > flagSettled|flagReplace {
 		return e, fmt.Errorf("%w: %d controllers in %d bytes, flags %#x", errNotExchange, count, len(b), flags)
 	}
 	e.settled, e.replace = flags&flagSettled != 0, flags&flagReplace != 0
@@ -113,6 +117,7 @@ func decodeExchange(b []byte) (e exchange, err error) {
 		e.members = append(e.members, r)
 		b = b[replicaSize:]
 	}
+	e.why = string(b[1:])
 	return e, nil
 }
 

@@ -13,7 +13,7 @@ const (
 	// A hello has a cluster id of 64 bytes and 60 bytes of numbers; a refusal
 	// has a sentence.
 	maxHelloFrame = 512
-	// An exchange names at most 15 controllers with 28 bytes each.
+	// An exchange names at most 15 controllers with 28 bytes each, and a reason.
 	maxExchangeFrame = 1024
 	// Dragonboat fills a batch of messages up to 64 MiB, and one message may
 	// pass that by the entry that no longer fits: 8 MiB of records and its

@@ -52,6 +52,10 @@ type Host struct {
 	proposer *proposer
 	node     *dragonboat.NodeHost
 	moved    chan struct{} // of 1: membership changed
+	// replaceBy is Host.replace between serve and Close. replacing is held while
+	// it runs: one member at a time, and dragonboat stays open for it.
+	replaceBy atomic.Pointer[func(Replica) error]
+	replacing sync.Mutex
 
 	stop context.CancelFunc
 	wait sync.WaitGroup
@@ -108,6 +112,7 @@ func (h *Host) Start(ctx context.Context) (err error) {
 	if h.machine, err = newMachine(h.store, h.cfg.Dir, h.file.origin().Base); err != nil {
 		return err
 	}
+	h.machine.needsCopy = h.file.Join && h.file.OriginOffset > 0 && h.store.AppliedIndex() == 0
 	return h.run()
 }
 
@@ -168,11 +173,22 @@ func (h *Host) bootstrap(ctx context.Context) error {
 }
 
 // answer answers another controller's question, from any goroutine.
-func (h *Host) answer(exchange) exchange {
-	if members := h.members.Load(); members != nil {
-		return exchange{self: h.self, settled: true, members: *members, origin: h.file.origin()}
+func (h *Host) answer(question exchange) exchange {
+	if h.members.Load() == nil {
+		return h.boot.Load().mine()
 	}
-	return h.boot.Load().mine()
+	why := ""
+	if question.replace {
+		err := errors.New("this controller is starting or stopping")
+		if replace := h.replaceBy.Load(); replace != nil {
+			err = (*replace)(question.self)
+		}
+		if err != nil {
+			why = err.Error()
+			h.cfg.Logger.Warn("raft: a controller is not replaced", "by", question.self.String(), "error", err)
+		}
+	}
+	return exchange{self: h.self, settled: true, members: *h.members.Load(), origin: h.file.origin(), why: why}
 }
 
 // Missing are the controllers that the first start waits for; nil at any other
@@ -242,6 +258,8 @@ func (h *Host) serve() {
 	h.wait.Go(func() { h.proposer.run(ctx) })
 	h.wait.Go(func() { h.watch(ctx) })
 	close(h.machine.ready)
+	replace := func(by Replica) error { return h.replace(ctx, by) }
+	h.replaceBy.Store(&replace)
 }
 
 // checkLog compares raft's log with the store, before either is used. Both are
@@ -307,14 +325,17 @@ func (h *Host) replicaConfig() dbconfig.Config {
 // Close leaves the quorum and waits for everything that it started. Proposals
 // that are open end with ErrClosed. The store stays open.
 func (h *Host) Close() {
+	h.replaceBy.Store(nil)
 	if h.stop != nil {
 		h.stop()
 		h.wait.Wait()
 	}
+	h.replacing.Lock()
 	if h.node != nil {
 		h.node.Close()
 		h.node = nil
 	}
+	h.replacing.Unlock()
 	h.net.close()
 }
 

@@ -39,6 +39,11 @@ type machine struct {
 	base  kafka.LeaderEpoch // of epochs, before the first command
 	ready chan struct{}     // closed when the start's checks have passed
 
+	// needsCopy is true of a replica that joined a quorum with an imported log:
+	// raft's log does not hold what was imported, so that applying it from its
+	// beginning would make another state.
+	needsCopy bool
+
 	state   atomic.Pointer[State]
 	scratch []byte // of a claim's stamped batch
 }
@@ -78,6 +83,9 @@ func (m *machine) Open(stop <-chan struct{}) (uint64, error) {
 // Update applies committed commands in order. An error stops the process: the
 // disk failed, or the quorum has gone to a level that this binary lacks.
 func (m *machine) Update(entries []statemachine.Entry) ([]statemachine.Entry, error) {
+	if m.needsCopy {
+		return nil, errors.New("raft: this controller replaces one of a quorum that began with an imported log, and the leader sent commands instead of a copy of its store: start it again when the leader has cut its raft log")
+	}
 	for i := range entries {
 		e := &entries[i]
 		value, err := m.apply(e.Cmd, e.Index)
@@ -264,6 +272,7 @@ func (m *machine) RecoverFromSnapshot(r io.Reader, stop <-chan struct{}) error {
 		}
 		return err
 	}
+	m.needsCopy = false
 	return m.load()
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/lni/dragonboat/v4"
@@ -58,8 +59,26 @@ func (h *Host) watch(ctx context.Context) {
 		}
 		if len(members) > 0 {
 			h.publishMembers(members)
+			h.keepMembers(members)
 		}
 	}
+}
+
+// keepMembers lets the membership file follow the log, so that the next start
+// knows the members before raft does. A replica that was removed keeps its last
+// file: it is nobody's business any more.
+func (h *Host) keepMembers(members []Replica) {
+	if slices.Equal(h.file.replicas(), members) || !slices.Contains(members, h.self) {
+		return
+	}
+	next := *newMembership(h.cfg.ClusterID, h.self, members, h.file.origin())
+	next.Join, next.Started = h.file.Join, h.file.Started
+	if err := next.write(h.cfg.Dir); err != nil {
+		h.cfg.Logger.Error("raft: write the membership", "error", err)
+		return
+	}
+	h.file.Members = next.Members
+	h.cfg.Logger.Info("raft: the quorum has changed", "members", fmt.Sprint(members))
 }
 
 // appliedMembers decodes dragonboat's membership; nil while nothing is applied.

@@ -96,9 +96,7 @@ func TestLaggingController(t *testing.T) {
 		if n == laggard {
 			continue
 		}
-		if err := os.WriteFile(filepath.Join(n.cfg.Dir, name), []byte("a snapshot"), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		writeCheckpoint(t, n, at, claim.Epoch)
 		if err := n.store.TrimTo(at); err != nil {
 			t.Fatal(err)
 		}
@@ -123,6 +121,14 @@ func TestLaggingController(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.caughtUp(claim.End)
+}
+
+// writeCheckpoint puts a file where the snapshot that ends at an offset lies.
+func writeCheckpoint(t *testing.T, n *testNode, at kafka.Offset, epoch kafka.LeaderEpoch) {
+	name := fmt.Sprintf("%020d-%010d.checkpoint", at, epoch)
+	if err := os.WriteFile(filepath.Join(n.cfg.Dir, name), []byte("a snapshot"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // diskUse is the size of all files below a directory, in bytes.
