@@ -67,11 +67,9 @@ func (p *partitionPass) unfenceBroker(b *image.Broker) {
 
 // beginControlledShutdown marks a broker as leaving and moves its leaderships.
 func (p *partitionPass) beginControlledShutdown(b *image.Broker) {
-	if !b.InControlledShutdown {
-		p.changeRegistration(b, changeShutdown, func(r *record.BrokerRegistrationChangeRecord) {
-			r.InControlledShutdown = inControlledShutdown
-		})
-	}
+	p.changeRegistration(b, changeShutdown, func(r *record.BrokerRegistrationChangeRecord) {
+		r.InControlledShutdown = inControlledShutdown
+	})
 	p.update(removing(b.ID), b.ID, inISR(b.ID))
 }
 

@@ -177,6 +177,28 @@ func TestUncleanElectionIsForTopicsThatAllowIt(t *testing.T) {
 	}
 }
 
+// A partition whose leader fails while it recovers stays in recovery: the
+// record does not say so again.
+func TestUncleanElectionWhileRecovering(t *testing.T) {
+	w := newWorld(t, image.MV39IV0, nil)
+	w.start(1, 2)
+	w.topic(1, "a", map[string]string{"unclean.leader.election.enable": "true"}, []kafka.BrokerID{1, 2})
+	req, _ := alterRequest(w, 1, "a", 1)
+	d, _ := AlterPartition(w.in, req)
+	w.apply(d)
+	w.fence(1) // 2 is elected uncleanly
+	w.unfence(1)
+	before := len(w.log)
+	w.fence(2)
+	if p := w.partition("a", 0); p.Leader != 1 || p.Recovery != image.Recovering {
+		t.Error(partitionText(p))
+	}
+	want := "PartitionChange v1 a-0 leader=1 isr=[1]\nBrokerRegistrationChange v0 2 epoch=6 fenced=1 shutdown=0\n"
+	if got := describe(w.in.Image, w.log[before:]); got != want {
+		t.Errorf("wrote\n%swant\n%s", got, want)
+	}
+}
+
 func TestMinInSyncReplicas(t *testing.T) {
 	w := newWorld(t, image.MV39IV0, nil)
 	for value, want := range map[string]int{"2": 2, " 3 ": 3, "many": 1, "": 1} {
