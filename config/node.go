@@ -98,22 +98,18 @@ type ClusterRules struct {
 
 	// PropagationMaxWait is the longest wait of a reply for the brokers; 0:
 	// none.
-	PropagationMaxWait  time.Duration
-	FenceOnProofOfDeath bool
-	MaxInflight         int
+	PropagationMaxWait time.Duration
+	// MaxInflight bounds the requests that wait for their records to commit.
+	MaxInflight int
 }
 
 // Connections are the limits of the listeners.
 type Connections struct {
-	Max             int
-	MaxPerIP        int
-	PerIPOverrides  map[string]int // by host
-	MaxCreationRate int            // per second
-	MaxIdle         time.Duration  // below 0: no limit
+	Max      int
+	MaxPerIP int
+	MaxIdle  time.Duration // below 0: no limit
 
-	MaxRequestBytes       int   // of one request
-	MaxQueuedRequests     int   // that wait for a handler
-	MaxQueuedRequestBytes int64 // -1: the listener's own budget
-
-	SendBufferBytes, ReceiveBufferBytes int // -1: the system's
+	// MaxQueuedRequestBytes bounds the bytes of requests in memory; -1: the
+	// listener's own budget.
+	MaxQueuedRequestBytes int64
 }

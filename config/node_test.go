@@ -76,7 +76,7 @@ func TestNodeDefaults(t *testing.T) {
 	if got, want := n.Cluster, (ClusterRules{
 		BrokerHeartbeatInterval: 2 * time.Second, BrokerSessionTimeout: 9 * time.Second, NumPartitions: 1, DefaultReplicationFactor: 1,
 		DeleteTopicEnable: true, AutoLeaderRebalance: true, LeaderImbalanceCheckInterval: 5 * time.Minute, UncleanLeaderElectionInterval: 5 * time.Minute,
-		PropagationMaxWait: time.Second, FenceOnProofOfDeath: true, MaxInflight: 1024,
+		PropagationMaxWait: time.Second, MaxInflight: 1024,
 	}); got != want {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
@@ -85,7 +85,7 @@ func TestNodeDefaults(t *testing.T) {
 	}); got != want {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
-	if r := n.Raft; r.RTT != 5*time.Millisecond || r.ElectionTicks != 20 || r.HeartbeatTicks != 2 || r.TLS() {
+	if r := n.Raft; r.RTT != 10*time.Millisecond || r.ElectionTicks != 30 || r.HeartbeatTicks != 3 || r.TLS() {
 		t.Errorf("raft: %+v", r)
 	}
 }
@@ -99,11 +99,10 @@ kvorum.raft.tls.key.file=key.pem
 kvorum.raft.tls.ca.file=ca.pem
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:admin;User:CN=x,O=y;
-max.connections.per.ip.overrides=127.0.0.1:5, host:7
 kvorum.metrics.listener=127.0.0.1:9404
 `)
-	got := fmt.Sprint(n.Voters, n.Raft.Voters, n.Raft.Listener, n.Raft.TLS(), n.Authorizer, len(n.SuperUsers), n.SuperUsers, n.Connections.PerIPOverrides, n.MetricsListener)
-	want := "[1@a:9093 2@b:9093 3@[fd00::3]:9093] [3@c:9095 1@a:9095 2@b:9095] :9095 true true 2 [User:admin User:CN=x,O=y] map[127.0.0.1:5 host:7] 127.0.0.1:9404"
+	got := fmt.Sprint(n.Voters, n.Raft.Voters, n.Raft.Listener, n.Raft.TLS(), n.Authorizer, len(n.SuperUsers), n.SuperUsers, n.MetricsListener)
+	want := "[1@a:9093 2@b:9093 3@[fd00::3]:9093] [3@c:9095 1@a:9095 2@b:9095] :9095 true true 2 [User:admin User:CN=x,O=y] 127.0.0.1:9404"
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -143,14 +142,14 @@ func TestNodeRefuses(t *testing.T) {
 		{"", "kvorum.raft.listener=:9095", "line 6: kvorum.raft.listener=:9095 can be reached from other machines without TLS; set kvorum.raft.tls.certificate.file, .key.file and .ca.file"},
 		{"", "kvorum.raft.listener=localhost:9095\nkvorum.raft.voters=1@far:1", "line 7: kvorum.raft.voters: 1@far:1 is on another machine and there is no TLS; set kvorum.raft.tls.certificate.file, .key.file and .ca.file"},
 		{"", "kvorum.raft.tls.key.file=k", "kvorum.raft.tls.certificate.file, kvorum.raft.tls.key.file and kvorum.raft.tls.ca.file go together; set all three"},
-		{"", "kvorum.raft.heartbeat.ticks=5", "kvorum.raft.election.ticks=20 is less than five times kvorum.raft.heartbeat.ticks=5; a late heartbeat would start an election"},
+		{"", "kvorum.raft.heartbeat.ticks=7", "kvorum.raft.election.ticks=30 is less than five times kvorum.raft.heartbeat.ticks=7; a late heartbeat would start an election"},
 		{"", "authorizer.class.name=com.example.Mine", "line 6: authorizer.class.name=com.example.Mine: there is no such authorizer here; use org.apache.kafka.metadata.authorizer.StandardAuthorizer, or leave it empty for none"},
 		{"", "super.users=admin", `line 6: super.users: "admin" is not of the form User:name`},
 		{"", "broker.session.timeout.ms=2000", "line 6: broker.session.timeout.ms=2000 must be greater than broker.heartbeat.interval.ms=2000, or every broker is fenced between two heartbeats"},
 		{"", "log.retention.hours=0", "line 6: log.retention.hours must be unlimited (-1) or, equal or greater than 1"},
 		{"", "log.cleaner.min.compaction.lag.ms=9\nlog.cleaner.max.compaction.lag.ms=5", "the defaults of topics do not agree: conflict topic config setting min.compaction.lag.ms (9) > max.compaction.lag.ms (5)"},
 		{"", "group.consumer.max.session.timeout.ms=44999", "the defaults of groups do not agree: consumer.session.timeout.ms must be less than or equal to group.consumer.max.session.timeout.ms"},
-		{"", "queued.max.request.bytes=5", "line 6: queued.max.request.bytes=5 is less than socket.request.max.bytes=104857600; a request of that size could never be read"},
+		{"", "queued.max.request.bytes=5", "line 6: queued.max.request.bytes=5 is less than 67108864; the largest requests could never be read"},
 		{"", "bogus=1\nnum.partitions=x", "line 6: unknown key bogus; see docs/configuration.md for all keys\nline 7: Invalid value x for configuration num.partitions: Not a number of type INT"},
 	} {
 		text := one + c.to

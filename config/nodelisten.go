@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -127,30 +126,14 @@ func (p *nodeParser) connections(n *Node) {
 	n.Connections = Connections{
 		Max:                   p.int("max.connections"),
 		MaxPerIP:              p.int("max.connections.per.ip"),
-		PerIPOverrides:        make(map[string]int),
-		MaxCreationRate:       p.int("max.connection.creation.rate"),
 		MaxIdle:               p.millis("connections.max.idle.ms"),
-		MaxRequestBytes:       p.int("socket.request.max.bytes"),
-		MaxQueuedRequests:     p.int("queued.max.requests"),
 		MaxQueuedRequestBytes: p.value("queued.max.request.bytes").Int,
-		SendBufferBytes:       p.int("socket.send.buffer.bytes"),
-		ReceiveBufferBytes:    p.int("socket.receive.buffer.bytes"),
 	}
-	const key = "max.connections.per.ip.overrides"
-	for _, entry := range splitList(p.value(key).Text) {
-		colon := strings.LastIndexByte(entry, ':')
-		if colon <= 0 {
-			p.fail(key, "%s: %q is not of the form host:limit", key, entry)
-			continue
-		}
-		limit, err := strconv.ParseInt(strings.TrimSpace(entry[colon+1:]), 10, 32)
-		if err != nil || limit < 0 {
-			p.fail(key, "%s: %q has no limit of 0 or more", key, entry)
-			continue
-		}
-		n.Connections.PerIPOverrides[strings.TrimSpace(entry[:colon])] = int(limit)
-	}
-	if bytes := n.Connections.MaxQueuedRequestBytes; bytes >= 0 && bytes < int64(n.Connections.MaxRequestBytes) {
-		p.fail("queued.max.request.bytes", "queued.max.request.bytes=%d is less than socket.request.max.bytes=%d; a request of that size could never be read", bytes, n.Connections.MaxRequestBytes)
+	if bytes := n.Connections.MaxQueuedRequestBytes; bytes >= 0 && bytes < minQueuedRequestBytes {
+		p.fail("queued.max.request.bytes", "queued.max.request.bytes=%d is less than %d; the largest requests could never be read", bytes, minQueuedRequestBytes)
 	}
 }
+
+// minQueuedRequestBytes is the least that lets the largest request of a
+// controller's listener in and decodes it.
+const minQueuedRequestBytes = 64 << 20

@@ -25,7 +25,6 @@ func (p *nodeParser) rules(n *Node) {
 		LeaderImbalanceCheckInterval:  p.seconds("leader.imbalance.check.interval.seconds"),
 		UncleanLeaderElectionInterval: p.millis("unclean.leader.election.interval.ms"),
 		PropagationMaxWait:            p.millis("kvorum.metadata.propagation.max.wait.ms"),
-		FenceOnProofOfDeath:           p.value("kvorum.fence.on.proof.of.death").Bool,
 		MaxInflight:                   p.int("kvorum.controller.max.inflight"),
 	}
 	for _, name := range []string{"broker.heartbeat.interval.ms", "default.replication.factor"} {

@@ -16,8 +16,6 @@ const (
 	// maxPendingBytes bounds batches that are decided and not yet committed. When
 	// the quorum is slow, further requests are refused instead of filling memory.
 	maxPendingBytes = 64 << 20
-	// maxParked bounds replies that wait for a commit or for the brokers.
-	maxParked = 20_000
 	// maxReplicas bounds the observers that are remembered for DescribeQuorum:
 	// more than any cluster has brokers, and a limit for clients that invent ids.
 	maxReplicas = 4096
@@ -60,6 +58,9 @@ type Config struct {
 	BalanceIntervalMs int64
 	// UncleanIntervalMs is unclean.leader.election.interval.ms.
 	UncleanIntervalMs int64
+	// MaxParked bounds the replies that wait for a commit or for the brokers
+	// (kvorum.controller.max.inflight): each holds a request and a response.
+	MaxParked int
 	// Seed seeds the randomness of decisions.
 	Seed [2]uint64
 }

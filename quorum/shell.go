@@ -46,6 +46,8 @@ type Controller struct {
 	events chan queued
 	nextID atomic.Uint64
 
+	started time.Time // with its monotonic reading
+
 	// Owned by the loop.
 	waiting map[uint64]chan<- Reply
 	read    kafka.Offset // the committed log below this is in the core
@@ -86,6 +88,7 @@ func New(cfg ControllerConfig) (*Controller, error) {
 		events:  make(chan queued, eventQueue),
 		waiting: map[uint64]chan<- Reply{},
 		done:    make(chan struct{}),
+		started: time.Now(),
 	}
 	changed := make(chan struct{})
 	c.stateChanged.Store(&changed)
@@ -112,6 +115,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	defer stop()
 	defer close(c.done)
 	background.Go(func() { c.makeSnapshots(ctx) })
+	background.Go(func() { c.followActive(ctx) })
 
 	if err := c.loadSnapshot(); err != nil {
 		return err
@@ -190,8 +194,7 @@ func (c *Controller) handle(q queued) error {
 
 // step runs one event and its effects.
 func (c *Controller) step(ev Event) error {
-	now := time.Now()
-	out, err := c.core.Step(now.UnixMilli(), ev)
+	out, err := c.core.Step(c.nowMs(), ev)
 	for _, n := range out.Notes {
 		if n.Error {
 			c.logger.Error(n.Text)
@@ -222,9 +225,17 @@ func (c *Controller) step(ev Event) error {
 		})
 	}
 	if out.WakeAtMs > 0 {
-		c.wake.Reset(max(0, time.UnixMilli(out.WakeAtMs).Sub(now)))
+		c.wake.Reset(max(0, time.Duration(out.WakeAtMs-c.nowMs())*time.Millisecond))
 	}
 	return nil
+}
+
+// nowMs is the core's clock: the wall clock at the start, and steady since.
+// Sessions and deadlines go by it, so that a wall clock that is set, forward or
+// back, fences no broker. Records carry it too; a cluster whose clock was wrong
+// at the start is right again with the next controller.
+func (c *Controller) nowMs() int64 {
+	return c.started.UnixMilli() + time.Since(c.started).Milliseconds()
 }
 
 func (c *Controller) publish(s *State) {
@@ -253,7 +264,7 @@ func (c *Controller) submit(ctx context.Context, caller controller.Caller, r *pr
 	}
 	id := c.nextID.Add(1)
 	reply := make(chan Reply, 1)
-	ev := Request{ID: id, Caller: caller, Body: r.Body, DeadlineMs: time.Now().Add(timeout).UnixMilli()}
+	ev := Request{ID: id, Caller: caller, Body: r.Body, DeadlineMs: c.nowMs() + timeout.Milliseconds()}
 	select {
 	case c.events <- queued{event: ev, reply: reply}:
 	case <-ctx.Done():

@@ -145,7 +145,6 @@ func snapshotBatches(r *snapshot.Reader) iter.Seq2[batch.View, error] {
 func (c *Controller) makeSnapshots(ctx context.Context) {
 	clean := time.NewTicker(cleanInterval)
 	defer clean.Stop()
-	var log logSize
 	lastBytes, lastTime := int64(0), time.Now()
 	for {
 		changed := c.WaitState()
@@ -163,7 +162,7 @@ func (c *Controller) makeSnapshots(ctx context.Context) {
 			return
 		case <-changed:
 		case <-clean.C:
-			if err := c.snapshots.clean(c.log.Store(), &log); err != nil {
+			if err := c.snapshots.clean(c.log.Store()); err != nil {
 				c.logger.Error("drop old snapshots", "error", err)
 			}
 		}
@@ -194,7 +193,7 @@ func (s *snapshotCatalog) save(state *State) error {
 
 // clean drops snapshots that are beyond retention and the log that only they
 // needed.
-func (s *snapshotCatalog) clean(store *metadatalog.Store, log *logSize) error {
+func (s *snapshotCatalog) clean(store *metadatalog.Store) error {
 	dir := s.dir.Load()
 	now := time.Now().UnixMilli()
 	retention := snapshot.Retention{MaxBytes: s.cfg.RetentionBytes, MaxAgeMs: s.cfg.Retention.Milliseconds()}
@@ -205,11 +204,7 @@ func (s *snapshotCatalog) clean(store *metadatalog.Store, log *logSize) error {
 		retention.MaxAgeMs = now
 	}
 	for len(dir.List()) > 1 {
-		bytes, err := log.measure(store)
-		if err != nil {
-			return err
-		}
-		start, deleted, err := dir.Expire(retention, now, bytes)
+		start, deleted, err := dir.Expire(retention, now, store.LogBytes())
 		if err != nil || !deleted {
 			return errors.Join(err, dir.Purge(now))
 		}
@@ -219,31 +214,4 @@ func (s *snapshotCatalog) clean(store *metadatalog.Store, log *logSize) error {
 		s.logger.Info("the metadata log starts later", "offset", start)
 	}
 	return dir.Purge(now)
-}
-
-// logSize is how many bytes of batches a store holds, measured once and then
-// kept up to date by what is new.
-type logSize struct {
-	start, end kafka.Offset
-	bytes      int64
-}
-
-func (l *logSize) measure(store *metadatalog.Store) (int64, error) {
-	if start := store.LogStart(); start != l.start {
-		*l = logSize{start: start, end: start}
-	}
-	for end := store.EndOffset(); l.end < end; {
-		data, err := store.Read(l.end, readChunk)
-		if err != nil {
-			return 0, fmt.Errorf("measure the metadata log at offset %d: %w", l.end, err)
-		}
-		for v, err := range batch.All(data) {
-			if err != nil {
-				return 0, fmt.Errorf("measure the metadata log at offset %d: %w", l.end, err)
-			}
-			l.end = v.EndOffset()
-		}
-		l.bytes += int64(len(data))
-	}
-	return l.bytes, nil
 }

@@ -166,6 +166,7 @@ func controllerConfigOf(node *config.Node, meta *nodedir.MetaProperties, identit
 		MaxIdleMs:         node.Metadata.MaxIdleInterval.Milliseconds(),
 		PropagationWaitMs: node.Cluster.PropagationMaxWait.Milliseconds(),
 		UncleanIntervalMs: node.Cluster.UncleanLeaderElectionInterval.Milliseconds(),
+		MaxParked:         node.Cluster.MaxInflight,
 		Seed:              seed,
 	}
 	if node.Cluster.AutoLeaderRebalance {
@@ -217,7 +218,11 @@ func endpointsOf(node *config.Node) ([]image.Endpoint, error) {
 
 // serveListeners serves the controller listeners until ctx ends.
 func serveListeners(ctx context.Context, node *config.Node, ctl *quorum.Controller, logger *slog.Logger, ready func()) error {
-	budget := listener.NewBudget(listener.DefaultBudget)
+	bytes := int64(listener.DefaultBudget)
+	if node.Connections.MaxQueuedRequestBytes >= 0 {
+		bytes = node.Connections.MaxQueuedRequestBytes
+	}
+	budget := listener.NewBudget(bytes)
 	handlers := ctl.Handlers()
 	group, ctx := errgroup.WithContext(ctx)
 	for _, l := range node.Listeners {
