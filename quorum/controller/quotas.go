@@ -3,7 +3,6 @@ package controller
 import (
 	"cmp"
 	"math"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -206,13 +205,6 @@ func checkQuotaEntity(parts []entityPart) (e image.QuotaEntity, keys map[string]
 		return e, nil, errors.New(errors.InvalidRequest, "%s is not a valid IP or resolvable host.", e.IP.Name)
 	}
 	return e, ipQuotas, nil
-}
-
-// isAddress takes addresses only. Apache also takes a name that its resolver
-// knows, and then stores the name; a decision resolves nothing.
-func isAddress(text string) bool {
-	_, err := netip.ParseAddr(text)
-	return err == nil
 }
 
 // checkQuota checks one value (validateQuotaKeyValue).
