@@ -20,6 +20,8 @@ const anything = "*"
 //
 // quorum names image, metadatalog, snapshot and security beyond the words of the
 // architecture: its loop holds the images that replay and controller hand it.
+// internal/testlog names quorum/raft for the types of the interface that it
+// implements in raft's place.
 var rooms = map[string][]string{
 	"cmd":                {anything},
 	"sim":                {anything},
@@ -29,7 +31,7 @@ var rooms = map[string][]string{
 	"internal/invariant": {},
 	"internal/vfs":       {},
 	"internal/lint":      {},
-	"internal/testlog":   {"metadatalog"},
+	"internal/testlog":   {"metadatalog", "quorum/raft"},
 	"protocol":           {},
 	"protocol/batch":     {},
 	"protocol/errors":    {},
