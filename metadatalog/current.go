@@ -39,11 +39,20 @@ func openCurrent(fsys vfs.FS, dir string, log pebble.Logger) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e, err := openEngine(fsys, fsys.PathJoin(dir, name), false, log)
+	e, err := openEngine(fsys, fsys.PathJoin(dir, name), openExisting, log)
 	if err != nil {
 		return nil, err
 	}
 	return e, removeOthers(fsys, dir, name)
+}
+
+// openReadOnly opens the database that dir's current file names.
+func openReadOnly(fsys vfs.FS, dir string, log pebble.Logger) (*engine, error) {
+	name, err := readCurrent(fsys, fsys.PathJoin(dir, currentFile))
+	if err != nil {
+		return nil, err
+	}
+	return openEngine(fsys, fsys.PathJoin(dir, name), openUnchanged, log)
 }
 
 // createCurrent makes an empty store. A database that is there without the file
@@ -55,7 +64,7 @@ func createCurrent(fsys vfs.FS, dir string, log pebble.Logger) (*engine, error) 
 		return nil, err
 	}
 	first := dbName(1)
-	e, err := openEngine(fsys, fsys.PathJoin(dir, first), true, log)
+	e, err := openEngine(fsys, fsys.PathJoin(dir, first), openOrCreate, log)
 	if err != nil {
 		return nil, err
 	}

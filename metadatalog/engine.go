@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -36,14 +38,27 @@ type engine struct {
 	state state
 }
 
-// openEngine opens the database in dir and reads its state; create makes an
-// empty one where there is none.
-func openEngine(fs vfs.FS, dir string, create bool, log pebble.Logger) (_ *engine, err error) {
+// openMode says what opening a database may do.
+type openMode int
+
+const (
+	openExisting  openMode = iota // it must be there
+	openOrCreate                  // an empty one is made where there is none
+	openUnchanged                 // it must be there, and no file of it is changed
+)
+
+// ErrLocked is what opening gives when another process has the store open.
+var ErrLocked = errors.New("another process has it open")
+
+// openEngine opens the database in dir and reads its state.
+func openEngine(fs vfs.FS, dir string, mode openMode, log pebble.Logger) (_ *engine, err error) {
 	e := &engine{fs: fs, dir: dir, state: emptyState()}
 	if err := guard(func() error {
-		e.db, err = pebble.Open(dir, pebbleOptions(fs, create, log))
+		e.db, err = pebble.Open(dir, pebbleOptions(fs, mode, log))
 		return err
-	}); err != nil {
+	}); isLocked(err) {
+		return nil, fmt.Errorf("open metadata store %s: %w (%w)", dir, ErrLocked, err)
+	} else if err != nil {
 		return nil, fmt.Errorf("open metadata store %s: %w", dir, err)
 	}
 	if err := e.load(); err != nil {
@@ -52,11 +67,18 @@ func openEngine(fs vfs.FS, dir string, create bool, log pebble.Logger) (_ *engin
 	return e, nil
 }
 
-func pebbleOptions(fs vfs.FS, create bool, log pebble.Logger) *pebble.Options {
+// isLocked tells the errors that pebble gives for a lock that is taken, by
+// another process or by this one, from all others.
+func isLocked(err error) bool {
+	return err != nil && (errors.Is(err, syscall.EAGAIN) || strings.Contains(err.Error(), "lock held by current process"))
+}
+
+func pebbleOptions(fs vfs.FS, mode openMode, log pebble.Logger) *pebble.Options {
 	return &pebble.Options{
 		FS:                          fs,
 		Logger:                      log,
-		ErrorIfNotExists:            !create,
+		ErrorIfNotExists:            mode != openOrCreate,
+		ReadOnly:                    mode == openUnchanged,
 		CacheSize:                   blockCacheBytes,
 		MemTableSize:                memTableBytes,
 		MemTableStopWritesThreshold: 4,

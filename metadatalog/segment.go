@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 
 	"kvorum/internal/kafka"
 	"kvorum/protocol/batch"
@@ -106,6 +107,33 @@ func (s *Store) ImportSegment(r io.Reader) error {
 		}
 		if err != nil {
 			return fmt.Errorf("import segment: %w", err)
+		}
+	}
+}
+
+// Batches iterates over the batches of a .log segment or a .checkpoint, whose
+// checksums it checks. A batch is valid until the next step. At the first error
+// it yields that and stops: *TornError when the file ends inside of a batch or in
+// zeroes, batch.ErrCorrupt for other damage. It holds one batch in memory, of at
+// most batch.MaxMetadataSize. Whether the offsets are without gaps is its
+// caller's to see.
+func Batches(r io.Reader) iter.Seq2[batch.View, error] {
+	return func(yield func(batch.View, error) bool) {
+		in := &segmentReader{in: bufio.NewReaderSize(r, 64<<10)}
+		var buf bytes.Buffer
+		for {
+			buf.Reset()
+			err := in.next(&buf)
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(batch.View(buf.Bytes()), nil) {
+				return
+			}
 		}
 	}
 }

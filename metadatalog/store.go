@@ -13,6 +13,9 @@ import (
 // ErrClosed is what a store gives after Close.
 var ErrClosed = errors.New("metadata store is closed")
 
+// ErrReadOnly is what a write gives to a store that is open for reading.
+var ErrReadOnly = errors.New("metadata store is open for reading only")
+
 // DefaultCacheBytes is how many bytes of the newest batches stay in memory
 // unless Options says otherwise: at 500 bytes a batch, some 4,000 changes.
 const DefaultCacheBytes = 2 << 20
@@ -26,6 +29,9 @@ type Options struct {
 	CacheBytes int
 	// Log gets pebble's complaints; nil discards them.
 	Log *slog.Logger
+	// ReadOnly opens a store that is there and changes nothing in its directory;
+	// a write gives an error. It takes the store's lock like any other.
+	ReadOnly bool
 }
 
 // Append is one atomic write.
@@ -76,10 +82,13 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.CacheBytes == 0 {
 		o.CacheBytes = DefaultCacheBytes
 	}
-	if err := o.FS.MkdirAll(dir, 0o755); err != nil {
+	open := openCurrent
+	if o.ReadOnly {
+		open = openReadOnly
+	} else if err := o.FS.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("create metadata store: %w", err)
 	}
-	e, err := openCurrent(o.FS, dir, pebbleLog{o.Log})
+	e, err := open(o.FS, dir, pebbleLog{o.Log})
 	if err != nil {
 		return nil, err
 	}

@@ -2,8 +2,10 @@ package metadatalog
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -346,4 +348,62 @@ func BenchmarkTailRead(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// TestReadOnlyChangesNothing: reading a store leaves every file as it was, and
+// is refused while a writer has the store open.
+func TestReadOnlyChangesNothing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	if _, err := Open(dir, Options{ReadOnly: true}); err == nil || !strings.Contains(err.Error(), dir) {
+		t.Fatalf("a store that is not there was opened: %v", err)
+	}
+	s, err := Open(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := batch.AppendData(nil, 0, 1, 5, [][]byte{{1, 20, 0, 0}})
+	if err := s.Append(Append{Batches: data, Sync: true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir, Options{ReadOnly: true}); !errors.Is(err, ErrLocked) {
+		t.Fatalf("a store in use was opened: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	before := listing(t, dir)
+	s, err = Open(dir, Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Read(0, 1); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("read %x, %v", got, err)
+	}
+	if err := s.Append(Append{Batches: batch.AppendData(nil, 1, 1, 5, [][]byte{{1, 20, 0, 0}})}); !errors.Is(err, ErrReadOnly) {
+		t.Errorf("a store that is open for reading took a write: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if after := listing(t, dir); after != before {
+		t.Errorf("the directory had\n%s\nand has\n%s", before, after)
+	}
+}
+
+// listing names every file below dir with its content's hash.
+func listing(t *testing.T, dir string) string {
+	t.Helper()
+	var out strings.Builder
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		fmt.Fprintf(&out, "%s %x\n", path, sha256.Sum256(content))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
 }

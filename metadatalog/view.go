@@ -163,6 +163,9 @@ func (s *Store) Restore(r io.Reader) error {
 	if s.isClosed() {
 		return fmt.Errorf("restore the metadata log: %w", ErrClosed)
 	}
+	if s.opts.ReadOnly {
+		return fmt.Errorf("restore the metadata log: %w", ErrReadOnly)
+	}
 	fs, n := s.opts.FS, 0
 	n, _ = dbNumber(fs.PathBase(s.engine.dir))
 	dir := fs.PathJoin(s.dir, dbName(n+1))
@@ -202,7 +205,7 @@ func (s *Store) swap(e *engine) {
 // buildRestored makes a durable database of the stream r in dir.
 func (s *Store) buildRestored(dir string, r io.Reader) (*engine, error) {
 	fs := s.opts.FS
-	e, err := openEngine(fs, dir, true, pebbleLog{s.opts.Log})
+	e, err := openEngine(fs, dir, openOrCreate, pebbleLog{s.opts.Log})
 	if err != nil {
 		return nil, err
 	}

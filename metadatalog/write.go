@@ -18,6 +18,9 @@ func (s *Store) write(what string, f func(e *engine) (follow func(), err error))
 	if s.isClosed() {
 		return fmt.Errorf("%s: %w", what, ErrClosed)
 	}
+	if s.opts.ReadOnly {
+		return fmt.Errorf("%s: %w", what, ErrReadOnly)
+	}
 	follow, err := f(s.engine.engine)
 	if err != nil {
 		return err
