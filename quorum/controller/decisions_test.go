@@ -116,8 +116,7 @@ type episode struct {
 	// since; the world's image is folded from the beginning.
 	restored    *image.Image
 	incarnation byte
-	named       int // topics so far
-	names       []string
+	named       int            // topics so far
 	existing    []*image.Topic // of nameFor
 	lastTopics  *image.Image
 }

@@ -19,9 +19,6 @@ type cluster struct {
 	t  testing.TB
 	im *image.Image
 	in Input
-	// log are all records so far, when kept.
-	log  []record.Message
-	keep bool
 }
 
 // newCluster is a cluster of controller 1 at a metadata.version, with brokers.
@@ -61,9 +58,6 @@ func (c *cluster) fold(records ...record.Message) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	if c.keep {
-		c.log = append(c.log, records...)
-	}
 	c.im = next
 	c.in.Image, c.in.NextOffset = next, next.At().Offset+1
 }
@@ -89,10 +83,6 @@ func dirOf(id kafka.BrokerID) kafka.DirectoryID {
 
 func fenced(r *record.RegisterBrokerRecord)   { r.Fenced = true }
 func shutting(r *record.RegisterBrokerRecord) { r.InControlledShutdown = true }
-
-func onRack(name string) func(*record.RegisterBrokerRecord) {
-	return func(r *record.RegisterBrokerRecord) { r.Rack = &name }
-}
 
 // someBrokers are the unfenced brokers 1 to n.
 func someBrokers(n int) []*record.RegisterBrokerRecord {

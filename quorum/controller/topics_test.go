@@ -324,3 +324,26 @@ func TestCreatePartitionsErrors(t *testing.T) {
 	_, res = c.createPartitions(morePartitions("t", 3))
 	wantError(t, "denied", res.Topics[0].ErrorCode, res.Topics[0].ErrorMessage, errors.TopicAuthorizationFailed, "")
 }
+
+// What the loop pays for one topic, and for one request of 20,000 partitions:
+// the decision and its fold.
+func BenchmarkCreateTopics(b *testing.B) {
+	for _, bench := range []struct {
+		name       string
+		partitions int32
+	}{{"one-partition", 1}, {"20000-partitions", 20_000}} {
+		b.Run(bench.name, func(b *testing.B) {
+			c := newCluster(b, image.MV43IV0, someBrokers(6)...)
+			base := c.im
+			req := kmsg.NewPtrCreateTopicsRequest()
+			req.Version, req.Topics = 7, []kmsg.CreateTopicsRequestTopic{newTopic("t", bench.partitions, 3)}
+			b.ReportAllocs()
+			for b.Loop() {
+				d, _ := CreateTopics(c.in, req)
+				if _, err := image.Fold(base, 100, 1, 0, d.Records); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
