@@ -103,6 +103,14 @@ func build(root string) (string, error) {
 // StartKvorum formats and starts a quorum of kvorum controllers.
 func StartKvorum(ctx context.Context, t testing.TB, o Options) *Quorum {
 	t.Helper()
+	q := FormatKvorum(ctx, t, o)
+	q.Start(ctx, t)
+	return q
+}
+
+// FormatKvorum formats a quorum of kvorum controllers.
+func FormatKvorum(ctx context.Context, t testing.TB, o Options) *Quorum {
+	t.Helper()
 	binary := Binary(t)
 	q, initial := plan(t, o)
 	dir := t.TempDir()
@@ -119,7 +127,7 @@ func StartKvorum(ctx context.Context, t testing.TB, o Options) *Quorum {
 			"listeners":                           "CONTROLLER://" + address,
 			"advertised.listeners":                "CONTROLLER://" + address,
 			"controller.listener.names":           "CONTROLLER",
-			"kvorum.raft.listeners":               raft[i],
+			"kvorum.raft.listener":                raft[i],
 			"kvorum.raft.voters":                  strings.Join(voters, ","),
 		}
 		maps.Copy(p, o.Properties)
@@ -127,7 +135,6 @@ func StartKvorum(ctx context.Context, t testing.TB, o Options) *Quorum {
 		n.Format(ctx, t, q.ClusterID, "--initial-controllers", initial, "--release-version", o.ReleaseVersion)
 		q.Controllers = append(q.Controllers, n)
 	}
-	q.start(ctx, t)
 	return q
 }
 

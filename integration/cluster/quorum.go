@@ -69,6 +69,14 @@ func randomID(t testing.TB) string {
 // StartApache formats and starts a quorum of Apache controllers.
 func StartApache(ctx context.Context, t testing.TB, kit *peer.Kit, d *peer.Driver, o Options) *Quorum {
 	t.Helper()
+	q := FormatApache(ctx, t, kit, d, o)
+	q.Start(ctx, t)
+	return q
+}
+
+// FormatApache formats a quorum of Apache controllers.
+func FormatApache(ctx context.Context, t testing.TB, kit *peer.Kit, d *peer.Driver, o Options) *Quorum {
+	t.Helper()
 	q, initial := plan(t, o)
 	dir := t.TempDir()
 	for i, address := range q.Addresses {
@@ -80,12 +88,11 @@ func StartApache(ctx context.Context, t testing.TB, kit *peer.Kit, d *peer.Drive
 		n.Format(ctx, t, d)
 		q.Controllers = append(q.Controllers, n)
 	}
-	q.start(ctx, t)
 	return q
 }
 
-// start starts every controller, then waits for all.
-func (q *Quorum) start(ctx context.Context, t testing.TB) {
+// Start starts every controller, then waits for all.
+func (q *Quorum) Start(ctx context.Context, t testing.TB) {
 	t.Helper()
 	for _, c := range q.Controllers {
 		c.Start(t)
@@ -124,11 +131,31 @@ func (q *Quorum) Active(ctx context.Context, t testing.TB) int {
 }
 
 // Brokers formats and starts one Apache broker for each kit, with the ids 11, 12,
-// 13 and so on, and waits until each sees all. The properties are added to each
-// server.properties. Their directories are formatted at the quorum's release
-// version: a 3.9 broker does not start on one that a newer tool formatted at its
-// own.
+// 13 and so on, and waits until each sees all.
 func (q *Quorum) Brokers(ctx context.Context, t testing.TB, d *peer.Driver, properties map[string]string, kits ...*peer.Kit) []*peer.Node {
+	t.Helper()
+	brokers := q.FormatBrokers(ctx, t, d, properties, kits...)
+	for _, n := range brokers {
+		n.Start(t)
+	}
+	for _, n := range brokers {
+		n.WaitReady(ctx, t)
+		peer.WaitReady(ctx, t, n.String(), n.Process(), func(ctx context.Context) error {
+			ids, err := peer.Brokers(ctx, n.Listener)
+			if err == nil && len(ids) != len(kits) {
+				err = fmt.Errorf("it sees the brokers %v and not all %d", ids, len(kits))
+			}
+			return err
+		})
+	}
+	return brokers
+}
+
+// FormatBrokers formats one Apache broker for each kit. The properties are added
+// to each server.properties. The directories are formatted at the quorum's
+// release version: a 3.9 broker does not start on one that a newer tool formatted
+// at its own.
+func (q *Quorum) FormatBrokers(ctx context.Context, t testing.TB, d *peer.Driver, properties map[string]string, kits ...*peer.Kit) []*peer.Node {
 	t.Helper()
 	dir := t.TempDir()
 	var brokers []*peer.Node
@@ -145,18 +172,7 @@ func (q *Quorum) Brokers(ctx context.Context, t testing.TB, d *peer.Driver, prop
 			Listener: loopback.Address(t), Bootstrap: q.Addresses, ReleaseVersion: q.release, Properties: p,
 		}
 		n.Format(ctx, t, d)
-		n.Start(t)
 		brokers = append(brokers, n)
-	}
-	for _, n := range brokers {
-		n.WaitReady(ctx, t)
-		peer.WaitReady(ctx, t, n.String(), n.Process(), func(ctx context.Context) error {
-			ids, err := peer.Brokers(ctx, n.Listener)
-			if err == nil && len(ids) != len(kits) {
-				err = fmt.Errorf("it sees the brokers %v and not all %d", ids, len(kits))
-			}
-			return err
-		})
 	}
 	return brokers
 }

@@ -1,0 +1,3 @@
+package bench
+
+func childMain() bool { return false }

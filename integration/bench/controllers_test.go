@@ -1,0 +1,212 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"kvorum/integration/bench/broker"
+	"kvorum/integration/cluster"
+	"kvorum/integration/process"
+)
+
+// TestControllers measures three controllers with three bench brokers. The
+// requests go to the active controller's listener.
+func TestControllers(t *testing.T) {
+	bench(t, func(t *testing.T, s side, format func(cluster.Options) *cluster.Quorum) {
+		q := format(cluster.Options{Size: 3})
+		q.Start(t.Context(), t)
+		brokers(t, q)
+		memory(t, s, q)
+		active := q.Addresses[q.Active(t.Context(), t)]
+		creation(t, s, active, 1, sizes.one)
+		creation(t, s, active, 64, sizes.many)
+		largeCall(t, s, active, 9000)
+		largeCall(t, s, active, 20_000)
+		spurious(t, s, "elections without a kill under load", active, sizes.quiet)
+		failover(t, s, "active killed to the next topic created, min / p50 / worst", q, sizes.kills[s])
+	})
+}
+
+// memory reads the active controller's resident memory when it has had nothing
+// to do but heartbeats for a while.
+func memory(t *testing.T, s side, q *cluster.Quorum) {
+	t.Helper()
+	time.Sleep(sizes.idle)
+	n := q.Controllers[q.Active(t.Context(), t)].(interface{ Process() *process.Process })
+	mib := float64(n.Process().ResidentBytes()) / (1 << 20)
+	note(t, s, "active controller resident, idle", "60 MiB", mib, fmt.Sprintf("%.0f MiB", mib))
+}
+
+// names makes topic names that no other benchmark of the run has.
+var names atomic.Int64
+
+func name() string { return fmt.Sprintf("topic-%d", names.Add(1)) }
+
+// creation creates topics of one partition on three brokers for a while, over as
+// many connections as there may be requests outstanding.
+func creation(t *testing.T, s side, address string, outstanding int, d time.Duration) {
+	t.Helper()
+	var wait sync.WaitGroup
+	took := make([][]time.Duration, outstanding)
+	failed := make([]error, outstanding)
+	conns := make([]*broker.Conn, outstanding)
+	for i := range conns {
+		conns[i] = dial(t, address)
+	}
+	began := time.Now()
+	for i, c := range conns {
+		wait.Go(func() {
+			for time.Since(began) < d && failed[i] == nil {
+				start := time.Now()
+				failed[i] = create(c, name(), 1, callPatience)
+				took[i] = append(took[i], time.Since(start))
+			}
+		})
+	}
+	wait.Wait()
+	elapsed := time.Since(began)
+	if err := errors.Join(failed...); err != nil {
+		t.Fatalf("create topics with %d outstanding: %v", outstanding, err)
+	}
+	var all []time.Duration
+	for _, one := range took {
+		all = append(all, one...)
+	}
+	rate, target, p50 := float64(len(all))/elapsed.Seconds(), "", "3 ms"
+	if outstanding > 1 {
+		target, p50 = "5,000/s", ""
+	}
+	note(t, s, fmt.Sprintf("topics created, %d outstanding", outstanding), target, rate, fmt.Sprintf("%.0f/s", rate))
+	noteDuration(t, s, fmt.Sprintf("create a topic, %d outstanding, p50", outstanding), p50, quantile(all, 0.5))
+	noteDuration(t, s, fmt.Sprintf("create a topic, %d outstanding, p99", outstanding), "", quantile(all, 0.99))
+	for _, c := range conns {
+		c.Close()
+	}
+}
+
+// largeCall creates topics of many partitions, each in one call.
+func largeCall(t *testing.T, s side, address string, partitions int32) {
+	t.Helper()
+	row, target := fmt.Sprintf("one topic of %d partitions", partitions), ""
+	if partitions == 20_000 {
+		target = "1 s"
+	}
+	c := dial(t, address)
+	var took []time.Duration
+	for range sizes.calls {
+		topic, start := name(), time.Now()
+		err := create(c, topic, partitions, callPatience)
+		if refused := (*refusal)(nil); errors.As(err, &refused) {
+			note(t, s, row, target, 0, "refused: "+refused.message)
+			return
+		}
+		if err != nil {
+			t.Fatalf("create a topic of %d partitions: %v", partitions, err)
+		}
+		took = append(took, time.Since(start))
+		if err := remove(c, topic); err != nil {
+			t.Fatalf("delete a topic of %d partitions: %v", partitions, err)
+		}
+	}
+	noteDuration(t, s, row, target, quantile(took, 0.5))
+}
+
+// spurious creates and deletes topics for a while and counts the epochs that
+// begin although nobody killed a controller.
+func spurious(t *testing.T, s side, row, address string, d time.Duration) {
+	t.Helper()
+	const clients = 16
+	before, err := epoch(dial(t, address))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wait sync.WaitGroup
+	var topics atomic.Int64
+	failed := make([]error, clients)
+	began := time.Now()
+	for i := range clients {
+		c := dial(t, address)
+		wait.Go(func() {
+			for time.Since(began) < d && failed[i] == nil {
+				topic := name()
+				if failed[i] = create(c, topic, 1, callPatience); failed[i] == nil {
+					failed[i] = remove(c, topic)
+				}
+				topics.Add(1)
+			}
+		})
+	}
+	wait.Wait()
+	if err := errors.Join(failed...); err != nil {
+		t.Logf("%s: a client stopped early: %v", s, err)
+	}
+	elected := "?"
+	if after, err := epoch(dial(t, address)); err == nil {
+		elected = fmt.Sprint(after - before)
+	} else {
+		elected = "at least 1"
+	}
+	note(t, s, row, "0 in 10 minutes", 0, fmt.Sprintf("%s in %v, %d topics created and deleted", elected, time.Since(began).Round(time.Second), topics.Load()))
+}
+
+// failover kills the active controller and creates a topic on what is left.
+func failover(t *testing.T, s side, row string, q *cluster.Quorum, kills int) {
+	t.Helper()
+	var took []time.Duration
+	for range kills {
+		active := q.Active(t.Context(), t)
+		var left []string
+		for i, a := range q.Addresses {
+			if i != active {
+				left = append(left, a)
+			}
+		}
+		began := time.Now()
+		q.Controllers[active].Kill()
+		if err := createAnywhere(t, left, began); err != nil {
+			t.Fatalf("%s: after the active controller was killed: %v", s, err)
+		}
+		took = append(took, time.Since(began))
+		q.Controllers[active].Start(t)
+		q.Controllers[active].WaitReady(t.Context(), t)
+		time.Sleep(200 * time.Millisecond) // so that the restarted one has caught up
+	}
+	noteSpread(t, s, row, "p50 0.6 s, worst 2.5 s", took)
+}
+
+// createAnywhere asks one controller after the other until one creates a topic.
+func createAnywhere(t *testing.T, addresses []string, began time.Time) (err error) {
+	topic, conns := name(), make([]*broker.Conn, len(addresses))
+	defer func() {
+		for _, c := range conns {
+			if c != nil {
+				c.Close()
+			}
+		}
+	}()
+	for i := 0; time.Since(began) < time.Minute; i = (i + 1) % len(addresses) {
+		if conns[i] == nil {
+			if conns[i], err = broker.Dial(t.Context(), addresses[i], "bench"); err != nil {
+				conns[i] = nil
+				continue
+			}
+		}
+		err = create(conns[i], topic, 1, 5*time.Second)
+		var known *kerr.Error
+		switch {
+		case err == nil || errors.Is(err, kerr.TopicAlreadyExists): // of an attempt that was answered otherwise
+			return nil
+		case !errors.As(err, &known):
+			conns[i].Close()
+			conns[i] = nil
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return err
+}
