@@ -31,6 +31,19 @@ func (p *proposer) appendData(epoch kafka.LeaderEpoch, base kafka.Offset, size i
 	p.post(&proposal{cmd: c.append(nil), kind: c.kind, epoch: epoch, base: base, done: func(o Outcome, err error) { outcomes <- answered{o, err} }})
 }
 
+// unanswered is a request whose result never comes.
+func unanswered() *dragonboat.RequestState {
+	//lint:ignore SA1019 there is no other way to make one
+	return &dragonboat.RequestState{CompletedC: make(chan dragonboat.RequestResult, 1)}
+}
+
+// timedOut is a request that has timed out: the zero result.
+func timedOut() *dragonboat.RequestState {
+	request := unanswered()
+	request.ResultC() <- dragonboat.RequestResult{}
+	return request
+}
+
 // A copy that is committed although its proposer heard of a timeout is found
 // when the next copy is rejected: the records are there once, and the answer is
 // yes.
@@ -43,9 +56,7 @@ func TestCommittedAfterTimeout(t *testing.T) {
 			return request, err
 		}
 		<-request.ResultC() // it is committed
-		lost := &dragonboat.RequestState{CompletedC: make(chan dragonboat.RequestResult, 1)}
-		lost.CompletedC <- dragonboat.RequestResult{} // the zero code is a timeout
-		return lost, nil
+		return timedOut(), nil
 	})
 	defer stop()
 	outcomes := make(chan answered, 2)
@@ -70,9 +81,7 @@ func TestRejectedAfterTimeout(t *testing.T) {
 			if a := n.append(claim.Epoch, claim.End, 11); !a.Accepted {
 				t.Errorf("append %+v", a)
 			}
-			lost := &dragonboat.RequestState{CompletedC: make(chan dragonboat.RequestResult, 1)}
-			lost.CompletedC <- dragonboat.RequestResult{}
-			return lost, nil
+			return timedOut(), nil
 		}
 		return n.host.node.Propose(n.host.node.GetNoOPSession(ShardID), cmd, proposeTimeout)
 	})
@@ -94,9 +103,7 @@ func TestBusyAndLost(t *testing.T) {
 		case attempt < 4:
 			return nil, dragonboat.ErrSystemBusy
 		case attempt == 4 || attempt == 7: // lost on the way
-			lost := &dragonboat.RequestState{CompletedC: make(chan dragonboat.RequestResult, 1)}
-			lost.CompletedC <- dragonboat.RequestResult{}
-			return lost, nil
+			return timedOut(), nil
 		}
 		return n.host.node.Propose(n.host.node.GetNoOPSession(ShardID), cmd, proposeTimeout)
 	})
@@ -121,7 +128,7 @@ func TestProposerLimits(t *testing.T) {
 	c := startCluster(t, 1)
 	n, claim := c.lead()
 	p, stop := proposerOn(t, n, func(int, []byte) (*dragonboat.RequestState, error) {
-		return &dragonboat.RequestState{CompletedC: make(chan dragonboat.RequestResult, 1)}, nil // never answered
+		return unanswered(), nil
 	})
 	outcomes := make(chan answered, maxOpen+10)
 	for range maxOpen {

@@ -59,7 +59,7 @@ func TestReplace(t *testing.T) {
 				t.Fatal(err)
 			}
 			leader, claim = c.lead()
-			leader, claim = c.write(leader, claim, 5, 100)
+			_, claim = c.write(leader, claim, 5, 100)
 			c.caughtUp(claim.End)
 
 			// The three are a quorum of three: any two of them go on, also after all
