@@ -1,8 +1,10 @@
 package interop
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"kvorum/integration/peer"
@@ -16,6 +18,14 @@ func (s *story) stepQuorum() {
 	s.toolBy(asPrinted, peer.MetadataQuorum, "--bootstrap-server", s.bootstrap[0], "describe", "--status")
 	s.toolBy(replication, peer.MetadataQuorum, "--bootstrap-controller", controllers, "describe", "--replication")
 	s.toolBy(replication, peer.MetadataQuorum, "--bootstrap-server", s.bootstrap[0], "describe", "--replication")
+	var answers []string
+	for _, address := range s.quorum.Addresses {
+		top, partition, err := peer.DescribeQuorum(s.ctx, address)
+		s.must(err)
+		answers = append(answers, fmt.Sprintf("answer %v, partition %v", top, partition))
+	}
+	slices.Sort(answers)
+	s.say("DescribeQuorum asked of each controller, by error: %s", strings.Join(answers, "; "))
 	s.tool(peer.Cluster, "cluster-id")
 	var d struct {
 		Cluster string

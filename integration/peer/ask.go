@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -43,9 +44,9 @@ func Brokers(ctx context.Context, address string) (ids []int32, err error) {
 	return ids, err
 }
 
-// Leads asks a controller, of any make, whether it is the active one. A follower
-// answers too, and is told from a leader by the error NOT_LEADER_OR_FOLLOWER.
-func Leads(ctx context.Context, address string) (leads bool, err error) {
+// DescribeQuorum asks a server, of any make, about the quorum and returns the
+// error of the answer and that of its partition, nil for none.
+func DescribeQuorum(ctx context.Context, address string) (top, partition, err error) {
 	err = Ask(ctx, address, func(ctx context.Context, b *kgo.Broker) error {
 		req := kmsg.NewPtrDescribeQuorumRequest()
 		topic := kmsg.NewDescribeQuorumRequestTopic()
@@ -56,18 +57,28 @@ func Leads(ctx context.Context, address string) (leads bool, err error) {
 		if err != nil {
 			return err
 		}
-		if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
-			return err
-		}
-		if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
+		top = kerr.ErrorForCode(resp.ErrorCode)
+		if top == nil && (len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1) {
 			return fmt.Errorf("the answer about the quorum has %d topics", len(resp.Topics))
 		}
-		code := resp.Topics[0].Partitions[0].ErrorCode
-		leads = code == 0
-		if code == kerr.NotLeaderForPartition.Code {
-			return nil
+		if top == nil {
+			partition = kerr.ErrorForCode(resp.Topics[0].Partitions[0].ErrorCode)
 		}
-		return kerr.ErrorForCode(code)
+		return nil
 	})
-	return leads, err
+	return top, partition, err
+}
+
+// Leads asks a controller, of any make, whether it is the active one. A follower
+// answers too: with an error that says so, which is no error of Leads.
+func Leads(ctx context.Context, address string) (leads bool, err error) {
+	top, partition, err := DescribeQuorum(ctx, address)
+	switch answer := cmp.Or(top, partition); {
+	case err != nil:
+		return false, err
+	case answer == kerr.NotLeaderForPartition, answer == kerr.NotController:
+		return false, nil
+	default:
+		return answer == nil, answer
+	}
 }
