@@ -24,6 +24,19 @@ const (
 	maxProposalBytes = 1 << 20
 )
 
+// limits are those of the limits that a simulation meets with little.
+type limits struct {
+	pendingBytes, proposalBytes int
+	// batchRecords and batchBytes are those of one batch; atomicBytes is that of
+	// one that may not be split.
+	batchRecords, batchBytes, atomicBytes int
+}
+
+var defaultLimits = limits{
+	pendingBytes: maxPendingBytes, proposalBytes: maxProposalBytes,
+	batchRecords: maxBatchRecords, batchBytes: maxBatchBytes, atomicBytes: maxAtomicBytes,
+}
+
 // role is where a controller stands. follower → claiming → activating → active,
 // and from each back to follower when raft leadership is lost.
 type role int
@@ -68,10 +81,11 @@ type Config struct {
 // Core is the controller's loop as a value. Not safe for concurrent use: one
 // shell owns it.
 type Core struct {
-	cfg  Config
-	role role
-	term uint64 // the raft term that is led or claimed; 0 as follower
-	rand *rand.Rand
+	cfg    Config
+	limits limits
+	role   role
+	term   uint64 // the raft term that is led or claimed; 0 as follower
+	rand   *rand.Rand
 
 	// Committed state.
 	replay *replay.Replayer
@@ -112,6 +126,7 @@ type pendingBatch struct {
 func NewCore(cfg Config) *Core {
 	c := &Core{
 		cfg:      cfg,
+		limits:   defaultLimits,
 		rand:     rand.New(rand.NewPCG(cfg.Seed[0], cfg.Seed[1])),
 		epoch:    0,
 		leader:   kafka.NoNode,

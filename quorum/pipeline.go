@@ -77,12 +77,12 @@ func (c *Core) encode(d controller.Decision) ([]pendingBatch, *image.Image, erro
 		size += len(v)
 	}
 	transaction := false
-	if d.Atomic && (len(values) > maxBatchRecords || size > maxBatchBytes) {
+	if d.Atomic && (len(values) > c.limits.batchRecords || size > c.limits.batchBytes) {
 		mv := c.pending.MetadataVersion()
 		transaction = mv >= image.MV36IV1
-		if !transaction && (len(values) > maxBatchRecords || size > maxAtomicBytes) {
+		if !transaction && (len(values) > c.limits.batchRecords || batch.DataSize(values) > c.limits.atomicBytes) {
 			return nil, nil, errors.New(errors.PolicyViolation,
-				"the request needs %d records at once; metadata.version %s has no transactions and allows %d", len(values), mv, maxBatchRecords)
+				"the request needs %d records at once; metadata.version %s has no transactions and allows %d", len(values), mv, c.limits.batchRecords)
 		}
 	}
 	first := c.next
@@ -94,9 +94,9 @@ func (c *Core) encode(d controller.Decision) ([]pendingBatch, *image.Image, erro
 	if err != nil {
 		return nil, nil, err
 	}
-	limit := maxBatchBytes
+	limit := c.limits.batchBytes
 	if d.Atomic && !transaction {
-		limit = maxAtomicBytes
+		limit = c.limits.atomicBytes
 	}
 	return c.split(values, limit), folded, nil
 }
@@ -137,7 +137,7 @@ func (c *Core) split(values [][]byte, limit int) []pendingBatch {
 	base := c.next
 	for len(values) > 0 {
 		n, size := 0, 0
-		for n < len(values) && n < maxBatchRecords && (n == 0 || size+len(values[n]) <= limit) {
+		for n < len(values) && n < c.limits.batchRecords && (n == 0 || size+len(values[n]) <= limit) {
 			size += len(values[n])
 			n++
 		}
@@ -156,7 +156,7 @@ func (c *Core) propose() {
 		return
 	}
 	n, size := 1, len(c.queue[0].data)
-	for n < len(c.queue) && size+len(c.queue[n].data) <= maxProposalBytes {
+	for n < len(c.queue) && size+len(c.queue[n].data) <= c.limits.proposalBytes {
 		size += len(c.queue[n].data)
 		n++
 	}

@@ -79,7 +79,7 @@ func (c *Core) stepRequest(ev Request) {
 		refuse(errors.New(errors.NotController, "%s", errors.NotController.Message()))
 		return
 	}
-	if c.bytes > maxPendingBytes || c.parked.len() >= c.cfg.MaxParked {
+	if c.bytes > c.limits.pendingBytes || c.parked.len() >= c.cfg.MaxParked {
 		refuse(errors.New(errors.RequestTimedOut, "the controllers have too much that is not committed: try again"))
 		return
 	}

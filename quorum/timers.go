@@ -65,7 +65,7 @@ func (c *Core) runTimers() {
 		if t.due == 0 {
 			t.due = c.now + t.every
 		}
-		if c.now < t.due || c.bytes > maxPendingBytes {
+		if c.now < t.due || c.bytes > c.limits.pendingBytes {
 			continue
 		}
 		t.due = c.now + t.every
