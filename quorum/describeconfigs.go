@@ -13,7 +13,7 @@ func (c *Controller) describeConfigs(from origin, req *kmsg.DescribeConfigsReque
 	in := controller.Input{
 		Image:    state.Image,
 		Settings: &c.cfg.Core.Settings,
-		Caller:   controller.Caller{Principal: from.principal.String(), Host: from.client.String(), Allowed: c.allowed(from)},
+		Caller:   c.caller(from),
 	}
 	return controller.DescribeConfigs(in, req)
 }

@@ -23,6 +23,17 @@ type origin struct {
 	principal protocol.Principal
 	client    netip.Addr
 	listener  string
+	forwarded bool
+}
+
+// caller is who asks, as decisions see it.
+func (c *Controller) caller(from origin) controller.Caller {
+	return controller.Caller{
+		Principal: from.principal.String(), Host: from.client.String(), Allowed: c.allowed(from), Forwarded: from.forwarded,
+		// A controller's own listeners are PLAINTEXT, over which nobody may ask for
+		// tokens; a broker has checked how its client logged in.
+		MayUseTokens: from.forwarded && !from.principal.TokenAuthenticated,
+	}
 }
 
 // Handlers binds everything that a controller serves (ControllerApis).
@@ -92,8 +103,7 @@ func (c *Controller) answer(ctx context.Context, from origin, r *protocol.Reques
 	case *kmsg.DescribeConfigsRequest:
 		return c.describeConfigs(from, req)
 	}
-	caller := controller.Caller{Principal: from.principal.String(), Host: from.client.String(), Allowed: c.allowed(from)}
-	return c.submit(ctx, caller, r, timeoutOf(r.Body))
+	return c.submit(ctx, c.caller(from), r, timeoutOf(r.Body))
 }
 
 // timeoutOf is how long the client of a request waits for its answer.
@@ -128,7 +138,7 @@ func (c *Controller) envelope(ctx context.Context, from origin, h *protocol.Hand
 	if err != nil {
 		return protocol.FailEnvelope(err)
 	}
-	client := origin{principal: inner.Principal, client: inner.Client, listener: from.listener}
+	client := origin{principal: inner.Principal, client: inner.Client, listener: from.listener, forwarded: true}
 	if err := c.authorize(client, inner.Request.API); err != nil {
 		return protocol.SealEnvelope(inner.Request, protocol.Failure(inner.Request, err))
 	}

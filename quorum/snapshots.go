@@ -155,6 +155,7 @@ func (c *Controller) makeSnapshots(ctx context.Context) {
 			if err := c.snapshots.save(state); err != nil {
 				c.logger.Error("make a snapshot", "error", err)
 			}
+			c.dropOldSnapshots()
 			lastBytes, lastTime = state.CommittedBytes, time.Now()
 		}
 		select {
@@ -162,10 +163,14 @@ func (c *Controller) makeSnapshots(ctx context.Context) {
 			return
 		case <-changed:
 		case <-clean.C:
-			if err := c.snapshots.clean(c.log.Store()); err != nil {
-				c.logger.Error("drop old snapshots", "error", err)
-			}
+			c.dropOldSnapshots()
 		}
+	}
+}
+
+func (c *Controller) dropOldSnapshots() {
+	if err := c.snapshots.clean(c.log.Store()); err != nil {
+		c.logger.Error("drop old snapshots", "error", err)
 	}
 }
 

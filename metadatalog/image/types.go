@@ -40,12 +40,15 @@ type Broker struct {
 func (b *Broker) Active() bool { return b != nil && !b.Fenced && !b.InControlledShutdown }
 
 // HasDirectory reports whether a replica in dir is online on this broker
-// (kafka ClusterControlManager.hasOnlineDir / BrokerRegistration.hasOnlineDir).
+// (DirectoryId.isOnline).
 func (b *Broker) HasDirectory(dir kafka.DirectoryID) bool {
-	if len(b.Directories) == 0 || dir == kafka.DirectoryUnassigned || dir == kafka.DirectoryMigrating {
+	switch dir {
+	case kafka.DirectoryUnassigned, kafka.DirectoryMigrating:
 		return true
+	case kafka.DirectoryLost:
+		return false
 	}
-	return dir != kafka.DirectoryLost && slices.Contains(b.Directories, dir)
+	return len(b.Directories) == 0 || slices.Contains(b.Directories, dir)
 }
 
 // Controller is the registration of a controller (KIP-919). Immutable.

@@ -160,3 +160,9 @@ func parseVoter(item string) (v Voter, err error) {
 	}
 	return v, nil
 }
+
+// FormattingFile reports whether name is a file of the metadata directory that
+// formatting writes, so that finding it says nothing about a log.
+func FormattingFile(name string) bool {
+	return name == identityFile || strings.HasPrefix(name, identityFile+".") && strings.HasSuffix(name, ".tmp")
+}

@@ -32,6 +32,9 @@ type MetaProperties struct {
 // metaFile is the name of the file in each log directory.
 const metaFile = "meta.properties"
 
+// StoreDir is the directory of the metadata store within MetadataDir.
+const StoreDir = "store"
+
 // maxFile bounds what is read of a small file: far above any real one, and a
 // limit for what somebody put in its place.
 const maxFile = 64 << 10
