@@ -12,6 +12,7 @@ import (
 
 // The first start waits for the last controller, and says for whom it waits.
 func TestFirstStartWaits(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3)
 	started := make(chan error, 3)
 	for _, n := range c.nodes[:2] {
@@ -39,6 +40,7 @@ func TestFirstStartWaits(t *testing.T) {
 // A directory that is formatted again before the quorum is formed is another
 // replica, and takes part.
 func TestFormattedAgainBeforeTheStart(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3)
 	ctx, cancel := testContext(t)
 	store, err := openStore(c.nodes[2])

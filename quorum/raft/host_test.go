@@ -48,6 +48,7 @@ func TestOneController(t *testing.T) {
 // The leader stops; another claims a higher epoch and goes on where the log
 // ends; the old one comes back and has the same log; all are restarted.
 func TestFailover(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3)
 	first, claim := c.lead()
 	first, claim = c.write(first, claim, 20, 100)
@@ -105,6 +106,7 @@ func TestFailover(t *testing.T) {
 
 // Leadership goes where it is asked to, and the reader of Leadership hears it.
 func TestTransfer(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3)
 	from, claim := c.lead()
 	c.caughtUp(claim.End)
@@ -163,6 +165,7 @@ func TestPipeline(t *testing.T) {
 // A controller whose disk was wiped and formatted again is refused by name,
 // whether it kept its directory id or not, and the others go on.
 func TestWipedController(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3)
 	_, claim := c.lead()
 	c.caughtUp(claim.End)
@@ -182,6 +185,7 @@ func TestWipedController(t *testing.T) {
 
 // What the start refuses about a directory.
 func TestRefusals(t *testing.T) {
+	t.Parallel()
 	files := func(n *testNode, names ...string) {
 		for _, name := range names {
 			if err := os.RemoveAll(filepath.Join(n.cfg.Dir, name)); err != nil {

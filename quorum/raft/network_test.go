@@ -141,6 +141,7 @@ func messages(to, from *testNode, m raftpb.Message) []byte {
 
 // Connections that never say who they are do not keep controllers out for good.
 func TestSilentConnections(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 1)
 	c.nodes[0].patience = 300 * time.Millisecond
 	c.start()
@@ -200,6 +201,7 @@ func TestLoopbackOrTLS(t *testing.T) {
 // Controllers with certificates of one CA agree; without one, or with another
 // CA's, nobody is heard.
 func TestMutualTLS(t *testing.T) {
+	t.Parallel()
 	ca, foreign := newAuthority(t), newAuthority(t)
 	c := newCluster(t, 3)
 	for _, n := range c.nodes {

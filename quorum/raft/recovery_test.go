@@ -28,6 +28,7 @@ func (n *testNode) rename(t *testing.T, to string) {
 // A controller may change its host's name, its address and its directory's
 // path, before and after its raft log was cut.
 func TestMovedController(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3)
 	for _, n := range c.nodes {
 		n.cfg.SnapshotEntries, n.cfg.CompactionOverhead = 20, 5
@@ -75,6 +76,7 @@ func TestTwoHostNames(t *testing.T) {
 // A controller that was away for longer than the raft log is kept gets a copy of
 // the store and of the newest checkpoint.
 func TestLaggingController(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3)
 	for _, n := range c.nodes {
 		n.cfg.SnapshotEntries, n.cfg.CompactionOverhead = 20, 5
@@ -150,6 +152,7 @@ func diskUse(t testing.TB, dir string) (total int64) {
 
 // The raft log is cut: its files do not grow with what was written.
 func TestRaftLogIsCut(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 1)
 	n := c.nodes[0]
 	n.cfg.SnapshotEntries, n.cfg.CompactionOverhead = 50, 10
@@ -200,6 +203,7 @@ func TestStoreComesBack(t *testing.T) {
 // A log that was imported is the same on all controllers, and its epochs are
 // below those to come; a controller that imported another is kept out.
 func TestImportedLog(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3)
 	for i, n := range c.nodes {
 		var err error

@@ -21,6 +21,7 @@ func (n *testNode) reformat(t *testing.T) {
 // A controller whose disk was lost is replaced while the others run, with and
 // without an imported log, and the quorum survives the loss of another one then.
 func TestReplace(t *testing.T) {
+	t.Parallel()
 	for name, imported := range map[string]bool{"new quorum": false, "imported log": true} {
 		t.Run(name, func(t *testing.T) {
 			c := newCluster(t, 3)
@@ -94,6 +95,7 @@ func TestReplace(t *testing.T) {
 // What is not replaced: a controller that runs, and one of a quorum without a
 // majority.
 func TestReplaceRefused(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3)
 	leader, claim := c.lead()
 	c.caughtUp(claim.End)
