@@ -160,7 +160,7 @@ func fetch(v Version, home, jars string) error {
 	into := filepath.Join(part, "jars")
 	args = append(args, "dependency:copy-dependencies", "-DoutputDirectory="+into, "-DincludeScope=runtime")
 	if out, err := exec.Command("mvn", args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("Maven cannot fetch its jars: %w: %s", err, firstLine(out))
+		return fmt.Errorf("mvn cannot fetch its jars: %w: %s", err, firstLine(out))
 	}
 	return os.Rename(into, jars)
 }
