@@ -157,5 +157,5 @@ func checkAddScramIterations(n int, m image.ScramMechanism) error {
 
 // addScramError is an error in Apache's words, which begin with a capital.
 func addScramError(format string, args ...any) error {
-	return errors.New(fmt.Sprintf(format, args...))
+	return fmt.Errorf(format, args...)
 }

@@ -418,7 +418,7 @@ func NewRegisterBrokerRecord() *RegisterBrokerRecord {
 
 func (r *RegisterBrokerRecord) appendBody(dst []byte, version int16) ([]byte, error) {
 	if version < 2 && r.IsMigratingZkBroker {
-		return dst, fmt.Errorf("IsMigratingZkBroker is set but exists only from version 2")
+		return dst, fmt.Errorf("field IsMigratingZkBroker is set but exists only from version 2")
 	}
 	for i := range r.EndPoints {
 		if err := r.EndPoints[i].check(); err != nil {
@@ -436,13 +436,13 @@ func (r *RegisterBrokerRecord) appendBody(dst []byte, version int16) ([]byte, er
 		}
 	}
 	if version < 1 && r.InControlledShutdown {
-		return dst, fmt.Errorf("InControlledShutdown is set but exists only from version 1")
+		return dst, fmt.Errorf("field InControlledShutdown is set but exists only from version 1")
 	}
 	if version < 3 && len(r.LogDirs) != 0 {
-		return dst, fmt.Errorf("LogDirs is set but exists only from version 3")
+		return dst, fmt.Errorf("field LogDirs is set but exists only from version 3")
 	}
 	if version < 4 && r.CordonedLogDirs != nil {
-		return dst, fmt.Errorf("CordonedLogDirs is set but exists only from version 4")
+		return dst, fmt.Errorf("field CordonedLogDirs is set but exists only from version 4")
 	}
 	dst = appendInt32(dst, int32(r.BrokerID))
 	if version >= 2 {
@@ -613,13 +613,13 @@ func NewPartitionRecord() *PartitionRecord {
 
 func (r *PartitionRecord) appendBody(dst []byte, version int16) ([]byte, error) {
 	if version < 1 && len(r.Directories) != 0 {
-		return dst, fmt.Errorf("Directories is set but exists only from version 1")
+		return dst, fmt.Errorf("field Directories is set but exists only from version 1")
 	}
 	if version < 2 && r.EligibleLeaderReplicas != nil {
-		return dst, fmt.Errorf("EligibleLeaderReplicas is set but exists only from version 2")
+		return dst, fmt.Errorf("field EligibleLeaderReplicas is set but exists only from version 2")
 	}
 	if version < 2 && r.LastKnownELR != nil {
-		return dst, fmt.Errorf("LastKnownELR is set but exists only from version 2")
+		return dst, fmt.Errorf("field LastKnownELR is set but exists only from version 2")
 	}
 	dst = appendInt32(dst, int32(r.PartitionID))
 	dst = appendUUID(dst, r.TopicID)
@@ -777,13 +777,13 @@ func NewPartitionChangeRecord() *PartitionChangeRecord {
 
 func (r *PartitionChangeRecord) appendBody(dst []byte, version int16) ([]byte, error) {
 	if version < 2 && r.EligibleLeaderReplicas != nil {
-		return dst, fmt.Errorf("EligibleLeaderReplicas is set but exists only from version 2")
+		return dst, fmt.Errorf("field EligibleLeaderReplicas is set but exists only from version 2")
 	}
 	if version < 2 && r.LastKnownELR != nil {
-		return dst, fmt.Errorf("LastKnownELR is set but exists only from version 2")
+		return dst, fmt.Errorf("field LastKnownELR is set but exists only from version 2")
 	}
 	if version < 1 && r.Directories != nil {
-		return dst, fmt.Errorf("Directories is set but exists only from version 1")
+		return dst, fmt.Errorf("field Directories is set but exists only from version 1")
 	}
 	dst = appendInt32(dst, int32(r.PartitionID))
 	dst = appendUUID(dst, r.TopicID)
@@ -1263,13 +1263,13 @@ func (r *BrokerRegistrationChangeRecord) RecordName() string { return "BrokerReg
 
 func (r *BrokerRegistrationChangeRecord) appendBody(dst []byte, version int16) ([]byte, error) {
 	if version < 1 && r.InControlledShutdown != 0 {
-		return dst, fmt.Errorf("InControlledShutdown is set but exists only from version 1")
+		return dst, fmt.Errorf("field InControlledShutdown is set but exists only from version 1")
 	}
 	if version < 2 && len(r.LogDirs) != 0 {
-		return dst, fmt.Errorf("LogDirs is set but exists only from version 2")
+		return dst, fmt.Errorf("field LogDirs is set but exists only from version 2")
 	}
 	if version < 3 && r.CordonedLogDirs != nil {
-		return dst, fmt.Errorf("CordonedLogDirs is set but exists only from version 3")
+		return dst, fmt.Errorf("field CordonedLogDirs is set but exists only from version 3")
 	}
 	dst = appendInt32(dst, int32(r.BrokerID))
 	dst = appendInt64(dst, int64(r.BrokerEpoch))

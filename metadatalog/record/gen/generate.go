@@ -286,7 +286,7 @@ func (g *generator) encoder(m message) {
 func (g *generator) checks(m message) {
 	for _, f := range m.fields {
 		if f.since > 0 && f.since <= m.highest {
-			g.p("if version < %d && %s {\nreturn dst, fmt.Errorf(\"%s is set but exists only from version %d\")\n}", f.since, g.isSet(f), f.name, f.since)
+			g.p("if version < %d && %s {\nreturn dst, fmt.Errorf(\"field %s is set but exists only from version %d\")\n}", f.since, g.isSet(f), f.name, f.since)
 		}
 		ret := "dst, err"
 		if m.kind == "struct" {
