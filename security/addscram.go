@@ -2,7 +2,6 @@ package security
 
 import (
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"maps"

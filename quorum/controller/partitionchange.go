@@ -12,14 +12,14 @@ import (
 // (PartitionChangeBuilder.Election).
 type election int8
 
+// The zero value is the online election: it keeps the leader if it may stay,
+// else takes the first replica that is in the ISR (or, the ISR being empty, in
+// the ELR) and may lead.
 const (
-	// electOnline keeps the leader if it may stay, else takes the first replica
-	// that is in the ISR (or, the ISR being empty, in the ELR) and may lead.
-	electOnline election = iota
-	// electPreferred is electOnline, but the first replica goes first.
-	electPreferred
-	// electUnclean is electOnline, but a partition without such a replica gets
-	// any replica that may lead. What the others had acknowledged is lost.
+	// electPreferred is the online election, but the first replica goes first.
+	electPreferred election = iota + 1
+	// electUnclean is the online election, but a partition without such a replica
+	// gets any replica that may lead. What the others had acknowledged is lost.
 	electUnclean
 )
 
