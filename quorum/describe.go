@@ -44,6 +44,24 @@ func (c *Core) describeQuorum(req *kmsg.DescribeQuorumRequest) *kmsg.DescribeQuo
 	return resp
 }
 
+// describeQuorumElsewhere is the answer of a controller that is not active:
+// nothing at the top, and NOT_LEADER_OR_FOLLOWER for each partition, as Apache
+// 4.3.1 answers.
+func describeQuorumElsewhere(req *kmsg.DescribeQuorumRequest) *kmsg.DescribeQuorumResponse {
+	resp := req.ResponseKind().(*kmsg.DescribeQuorumResponse)
+	for _, t := range req.Topics {
+		topic := kmsg.NewDescribeQuorumResponseTopic()
+		topic.Topic = t.Topic
+		for _, p := range t.Partitions {
+			part := kmsg.NewDescribeQuorumResponseTopicPartition()
+			part.Partition, part.ErrorCode = p.Partition, int16(errors.NotLeaderOrFollower)
+			topic.Partitions = append(topic.Partitions, part)
+		}
+		resp.Topics = append(resp.Topics, topic)
+	}
+	return resp
+}
+
 func (c *Core) describeQuorumPartition(topic string, partition int32) kmsg.DescribeQuorumResponseTopicPartition {
 	p := kmsg.NewDescribeQuorumResponseTopicPartition()
 	p.Partition = partition

@@ -75,6 +75,10 @@ var deciders = map[int16]decider{
 // pending state.
 func (c *Core) stepRequest(ev Request) {
 	refuse := func(err *errors.Error) { c.out.Replies = append(c.out.Replies, Reply{ID: ev.ID, Err: err}) }
+	if q, ok := ev.Body.(*kmsg.DescribeQuorumRequest); ok && c.role != active {
+		c.out.Replies = append(c.out.Replies, Reply{ID: ev.ID, Response: describeQuorumElsewhere(q)})
+		return
+	}
 	if c.role != active {
 		refuse(errors.New(errors.NotController, "%s", errors.NotController.Message()))
 		return
