@@ -85,7 +85,11 @@ type Core struct {
 	limits limits
 	role   role
 	term   uint64 // the raft term that is led or claimed; 0 as follower
-	rand   *rand.Rand
+	// raftTerm is the raft term that raft says this node leads, 0 if it does not;
+	// reclaimAt is when to claim it again, 0 if there is no need.
+	raftTerm  uint64
+	reclaimAt int64
+	rand      *rand.Rand
 
 	// Committed state.
 	replay *replay.Replayer
@@ -102,6 +106,11 @@ type Core struct {
 	queue    []pendingBatch
 	inFlight int // how many of queue are in the append in flight, 0 if none is
 	bytes    int // in queue
+	// nextVoters is the newest voter set, queued ones included.
+	nextVoters *record.KRaftVoters
+
+	// members are the directories of raft's membership as last heard; nil before.
+	members map[kafka.NodeID]kafka.DirectoryID
 
 	sessions *controller.Sessions
 	parked   parkedReplies
@@ -163,6 +172,8 @@ func (c *Core) Step(nowMs int64, ev Event) (Effects, error) {
 		c.parked.cancel(ev.ID)
 	case Fetched:
 		c.stepFetched(ev)
+	case Membership:
+		c.members = ev.Directories
 	case Tick:
 	default:
 		panic(fmt.Sprintf("quorum: unknown event %T", ev))
@@ -170,6 +181,7 @@ func (c *Core) Step(nowMs int64, ev Event) (Effects, error) {
 	if err != nil {
 		return out, err
 	}
+	c.reclaim()
 	c.runTimers()
 	c.propose()
 	c.release()

@@ -1,16 +1,14 @@
 package quorum
 
 import (
-	"iter"
-
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog/image"
 	"kvorum/metadatalog/record"
-	"kvorum/protocol/batch"
 	"kvorum/protocol/errors"
 	"kvorum/quorum/controller"
+	"kvorum/snapshot"
 )
 
 // Event is something that happened to the core: one of the types below.
@@ -50,8 +48,8 @@ type Committed struct{ Batches []byte }
 type Loaded struct {
 	// ID is the snapshot's name: the offset after its last record, and its epoch.
 	ID kafka.EpochOffset
-	// Batches reads the snapshot, header and footer included.
-	Batches iter.Seq2[batch.View, error]
+	// Snapshot is read to its end within the step, and not closed.
+	Snapshot *snapshot.Reader
 }
 
 // Request is one request that the loop answers: an admin request, or one of a
@@ -76,6 +74,12 @@ type Fetched struct {
 	Offset    kafka.Offset
 }
 
+// Membership says which directory each member of the raft group has. A controller
+// whose disk was lost and that was replaced has another one than before.
+type Membership struct {
+	Directories map[kafka.NodeID]kafka.DirectoryID
+}
+
 // Tick says that time has passed; the core asked for it with Effects.WakeAtMs.
 type Tick struct{}
 
@@ -87,6 +91,7 @@ func (Loaded) event()     {}
 func (Request) event()    {}
 func (Cancelled) event()  {}
 func (Fetched) event()    {}
+func (Membership) event() {}
 func (Tick) event()       {}
 
 // Effects is what the shell has to do after a step. At most one claim and one

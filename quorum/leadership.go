@@ -1,8 +1,6 @@
 package quorum
 
 import (
-	"slices"
-
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog/record"
 	"kvorum/protocol/batch"
@@ -21,8 +19,29 @@ func (c *Core) stepLeadership(ev Leadership) {
 		return
 	}
 	c.renounce("another raft term began")
+	c.raftTerm, c.reclaimAt = 0, 0
 	if ev.Self {
+		c.raftTerm = ev.Term
 		c.claim(ev.Term)
+	}
+}
+
+// reclaimDelayMs is how long a controller that raft still takes for the leader
+// waits before it claims again after a claim or its epoch came to nothing. Raft
+// reports a term once, so that nobody else would wake it up.
+const reclaimDelayMs = 500
+
+// reclaim claims the raft term again that this node still leads. The log accepts
+// the claim of the same node for the same epoch once more.
+func (c *Core) reclaim() {
+	switch {
+	case c.role != follower || c.raftTerm == 0:
+		c.reclaimAt = 0
+	case c.reclaimAt == 0:
+		c.reclaimAt = c.now + reclaimDelayMs
+	case c.now >= c.reclaimAt:
+		c.reclaimAt = 0
+		c.claim(c.raftTerm)
 	}
 }
 
@@ -93,6 +112,7 @@ func (c *Core) activateIfCaughtUp(epoch kafka.LeaderEpoch) {
 	c.role = active
 	c.pending, c.next = c.committed(), c.end()
 	c.queue, c.inFlight, c.bytes = nil, 0, 0
+	c.nextVoters = c.voters
 	c.sessions = controller.NewSessions()
 	c.sessions.Reset(c.pending, c.now)
 	c.replicas.begin()
@@ -126,33 +146,6 @@ func (c *Core) activate() error {
 	return c.apply(d)
 }
 
-// updateOwnEndpoints writes the voter set anew if this controller listens
-// elsewhere than it says (KafkaRaftClient's UpdateVoter for the leader itself):
-// brokers find the controllers by it.
-func (c *Core) updateOwnEndpoints() {
-	if c.voters == nil {
-		return
-	}
-	updated := record.KRaftVoters{Version: c.voters.Version, Voters: slices.Clone(c.voters.Voters)}
-	own := c.cfg.voterEndpoints()
-	for i := range updated.Voters {
-		v := &updated.Voters[i]
-		if v.VoterID != c.cfg.Self || slices.EqualFunc(v.Endpoints, own, sameEndpoint) {
-			continue
-		}
-		v.Endpoints = own
-		data := controlBatch(c.next, c.epoch, c.now, &updated)
-		c.next++
-		c.queue = append(c.queue, pendingBatch{end: c.next, data: data})
-		c.bytes += len(data)
-		c.note(false, "controller %d listens elsewhere than the voter set says: writing a new one", c.cfg.Self)
-	}
-}
-
-func sameEndpoint(a, b record.VoterEndpoint) bool {
-	return a.Name == b.Name && a.Host == b.Host && a.Port == b.Port
-}
-
 // renounce stops deciding: what is pending may or may not commit, so it is
 // dropped, and whoever waits for it is told to ask the next controller.
 func (c *Core) renounce(why string) {
@@ -167,7 +160,7 @@ func (c *Core) renounce(why string) {
 	if c.leader == c.cfg.Self {
 		c.leader = kafka.NoNode
 	}
-	c.pending, c.queue, c.inFlight, c.bytes = nil, nil, 0, 0
+	c.pending, c.queue, c.inFlight, c.bytes, c.nextVoters = nil, nil, 0, 0, nil
 	c.parked.failAll(c.out, errors.New(errors.NotController, "%s", errors.NotController.Message()))
 }
 

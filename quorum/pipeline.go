@@ -1,6 +1,7 @@
 package quorum
 
 import (
+	"bytes"
 	"fmt"
 
 	"kvorum/internal/kafka"
@@ -192,29 +193,37 @@ func (c *Core) stepCommitted(ev Committed) error {
 	}
 	c.activateIfCaughtUp(c.epoch)
 	if c.role == active {
-		c.dequeue()
+		c.dequeue(ev.Batches)
 	}
 	c.replicas.brokersChanged(c.committed())
 	return nil
 }
 
-// dequeue drops what has committed. With nothing pending the pending image is
-// the committed one: that lets the two share their memory again.
-func (c *Core) dequeue() {
-	end := c.end()
-	n := 0
-	for n < len(c.queue) && c.queue[n].end <= end {
-		c.bytes -= len(c.queue[n].data)
-		n++
+// dequeue drops what has committed from the queue. A batch counts as ours only
+// if it is the very batch that was queued: an earlier proposal of this node can
+// still commit in the same epoch, and a reply must never be given for it. With
+// nothing pending the pending image is the committed one: that lets the two
+// share their memory again.
+func (c *Core) dequeue(committed []byte) {
+	for v := range batch.All(committed) { // Feed has read them without an error
+		switch {
+		case len(c.queue) > 0 && v.EndOffset() <= batch.View(c.queue[0].data).BaseOffset():
+			// from before this node became active
+		case len(c.queue) > 0 && bytes.Equal(v, c.queue[0].data):
+			c.bytes -= len(v)
+			c.queue = c.queue[1:]
+			c.inFlight = max(0, c.inFlight-1)
+		case v.EndOffset() > c.next || len(c.queue) > 0:
+			c.renounce(fmt.Sprintf("the batch at offset %d is not the one that was proposed", v.BaseOffset()))
+			return
+		}
 	}
-	c.queue = c.queue[n:]
-	c.inFlight = max(0, c.inFlight-n)
 	if len(c.queue) > 0 {
 		return
 	}
 	c.queue = nil
-	if c.next != end {
-		panic(fmt.Sprintf("quorum: nothing is pending, but the next offset is %d and the committed log ends at %d", c.next, end))
+	if c.next != c.end() {
+		panic(fmt.Sprintf("quorum: nothing is pending, but the next offset is %d and the committed log ends at %d", c.next, c.end()))
 	}
 	c.pending = c.committed()
 }
@@ -222,7 +231,7 @@ func (c *Core) dequeue() {
 // stepLoaded replaces the state by a snapshot's.
 func (c *Core) stepLoaded(ev Loaded) error {
 	c.renounce("the state is loaded from a snapshot")
-	if _, err := c.replay.LoadSnapshot(ev.ID, ev.Batches); err != nil {
+	if _, err := c.replay.LoadReader(ev.ID, ev.Snapshot); err != nil {
 		return err
 	}
 	c.changed = true

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,6 +53,7 @@ type Controller struct {
 	waiting map[uint64]chan<- Reply
 	read    kafka.Offset // the committed log below this is in the core
 	wake    *time.Timer
+	members []raft.Member // as the core knows them
 
 	// done is closed when the loop has ended, so that nobody waits for it.
 	done chan struct{}
@@ -139,7 +141,9 @@ func (c *Controller) Run(ctx context.Context) error {
 		case l := <-c.log.Leadership():
 			err = c.step(Leadership{Term: l.Term, Self: l.Self})
 		case <-c.wake.C:
-			err = c.step(Tick{})
+			if err = c.noteMembers(); err == nil {
+				err = c.step(Tick{})
+			}
 		case <-idle:
 		case <-ctx.Done():
 			return nil
@@ -180,6 +184,22 @@ func (c *Controller) follow() (more bool, err error) {
 	}
 	c.read = c.core.end()
 	return c.read < end, nil
+}
+
+// noteMembers tells the core when the raft group's members have changed. An
+// active controller has a tick several times a second; to others they do not
+// matter.
+func (c *Controller) noteMembers() error {
+	members := c.log.Members()
+	if slices.Equal(members, c.members) {
+		return nil
+	}
+	c.members = members
+	directories := make(map[kafka.NodeID]kafka.DirectoryID, len(members))
+	for _, m := range members {
+		directories[m.NodeID] = m.DirectoryID
+	}
+	return c.step(Membership{Directories: directories})
 }
 
 func (c *Controller) handle(q queued) error {

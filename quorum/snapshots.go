@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -13,7 +12,6 @@ import (
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog"
 	"kvorum/metadatalog/record"
-	"kvorum/protocol/batch"
 	wire "kvorum/protocol/errors"
 	"kvorum/snapshot"
 )
@@ -105,7 +103,7 @@ func (c *Controller) loadSnapshot() error {
 	}
 	start := c.log.Store().LogStart()
 	id, ok, damaged, err := c.snapshots.dir.Load().LoadNewest(start, func(id kafka.EpochOffset, r *snapshot.Reader) error {
-		return c.step(Loaded{ID: id, Batches: snapshotBatches(r)})
+		return c.step(Loaded{ID: id, Snapshot: r})
 	})
 	for _, d := range damaged {
 		c.logger.Error("a snapshot is damaged and was set aside", "error", d)
@@ -125,19 +123,6 @@ func (s *snapshotCatalog) loaded() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.newest.loads++
-}
-
-func snapshotBatches(r *snapshot.Reader) iter.Seq2[batch.View, error] {
-	return func(yield func(batch.View, error) bool) {
-		for r.NextBatch() {
-			if !yield(r.Batch(), nil) {
-				return
-			}
-		}
-		if err := r.Err(); err != nil {
-			yield(nil, err)
-		}
-	}
 }
 
 // makeSnapshots makes and drops snapshots until ctx ends. It works on immutable

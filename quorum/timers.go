@@ -18,6 +18,7 @@ type timer struct {
 func (c *Core) newTimers() []timer {
 	timers := []timer{
 		{name: "fence expired brokers", every: c.sessionCheckMs(), decide: c.fenceExpired},
+		{name: "follow the membership", every: voterCheckMs, decide: c.followMembership},
 		{name: "expire delegation tokens", every: 3_600_000, decide: once(controller.ExpireTokens)},
 	}
 	if c.cfg.MaxIdleMs > 0 {
@@ -86,6 +87,9 @@ func (c *Core) runTimers() {
 // nextWake is when the core has something to do without an event.
 func (c *Core) nextWake() int64 {
 	next := c.parked.nextDeadline()
+	if c.reclaimAt > 0 && (next == 0 || c.reclaimAt < next) {
+		next = c.reclaimAt
+	}
 	if c.role != active {
 		return next
 	}
