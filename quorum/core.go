@@ -100,12 +100,13 @@ type Core struct {
 
 	// Active state. Invariant: pending is the fold of committed and of queue, and
 	// next is the offset after the last queued batch.
-	claimEnd kafka.Offset
-	pending  *image.Image
-	next     kafka.Offset
-	queue    []pendingBatch
-	inFlight int // how many of queue are in the append in flight, 0 if none is
-	bytes    int // in queue
+	claimEpoch kafka.LeaderEpoch
+	claimEnd   kafka.Offset
+	pending    *image.Image
+	next       kafka.Offset
+	queue      []pendingBatch
+	inFlight   int // how many of queue are in the append in flight, 0 if none is
+	bytes      int // in queue
 	// nextVoters is the newest voter set, queued ones included.
 	nextVoters *record.KRaftVoters
 

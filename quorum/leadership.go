@@ -1,6 +1,7 @@
 package quorum
 
 import (
+	"fmt"
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog/record"
 	"kvorum/protocol/batch"
@@ -99,17 +100,23 @@ func (c *Core) stepClaimed(ev Claimed) {
 		c.role, c.term = follower, 0
 		return
 	}
-	c.role, c.claimEnd = activating, ev.End
-	c.activateIfCaughtUp(ev.Epoch)
+	c.role, c.claimEpoch, c.claimEnd = activating, ev.Epoch, ev.End
+	c.activateIfCaughtUp()
 }
 
 // activateIfCaughtUp makes this node active once the claim itself is folded: it
-// then has every record of every earlier epoch, and nobody else can append.
-func (c *Core) activateIfCaughtUp(epoch kafka.LeaderEpoch) {
-	if c.role != activating || c.end() < c.claimEnd || c.epoch != epoch {
+// then has every record of every earlier epoch, and nobody else can append. If a
+// later claim is folded already, the epoch is over before it began here.
+func (c *Core) activateIfCaughtUp() {
+	if c.role != activating || c.end() < c.claimEnd {
 		return
 	}
-	c.role = active
+	if c.epoch != c.claimEpoch {
+		c.renounce(fmt.Sprintf("controller %d claimed epoch %d", c.leader, c.epoch))
+		return
+	}
+	// The claim's own record says so, unless it lies before a loaded snapshot.
+	c.role, c.leader = active, c.cfg.Self
 	c.pending, c.next = c.committed(), c.end()
 	c.queue, c.inFlight, c.bytes = nil, 0, 0
 	c.nextVoters = c.voters

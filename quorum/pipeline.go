@@ -191,7 +191,7 @@ func (c *Core) stepCommitted(ev Committed) error {
 	if c.role == active && c.leader != c.cfg.Self {
 		c.renounce(fmt.Sprintf("controller %d claimed epoch %d", c.leader, c.epoch))
 	}
-	c.activateIfCaughtUp(c.epoch)
+	c.activateIfCaughtUp()
 	if c.role == active {
 		c.dequeue(ev.Batches)
 	}
