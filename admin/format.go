@@ -11,7 +11,6 @@ import (
 	"slices"
 
 	"kvorum/internal/kafka"
-	"kvorum/metadatalog/image"
 	"kvorum/metadatalog/nodedir"
 	"kvorum/metadatalog/record"
 )
@@ -29,12 +28,9 @@ type Format struct {
 	// itself included.
 	Controller bool
 	Voters     []nodedir.Voter
-	// MetadataVersion is the level that an empty log begins with; Features are
-	// levels of other features, on top of those that the metadata.version implies.
-	MetadataVersion image.MetadataVersion
-	Features        map[string]int16
-	// Scram are credentials that an empty log begins with.
-	Scram []*record.UserScramCredentialRecord
+	// Bootstrap are the records that an empty log begins with
+	// (controller.NewBootstrap).
+	Bootstrap []record.Message
 	// IgnoreFormatted leaves directories alone that are formatted for this cluster
 	// and node.
 	IgnoreFormatted bool
@@ -121,8 +117,7 @@ func (f *Format) validate() error {
 	if !slices.ContainsFunc(f.Voters, func(v nodedir.Voter) bool { return v.ID == f.NodeID }) {
 		return fmt.Errorf("node.id %d is not among the initial controllers", f.NodeID)
 	}
-	_, err := f.bootstrap()
-	return err
+	return nil
 }
 
 // directoryID is the id that the quorum knows the metadata directory by, and a
@@ -190,11 +185,7 @@ func (f *Format) identity(own kafka.DirectoryID) (*nodedir.Identity, error) {
 			id.Voters[i].DirectoryID = own
 		}
 	}
-	records, err := f.bootstrap()
-	if err != nil {
-		return nil, err
-	}
-	for _, m := range records {
+	for _, m := range f.Bootstrap {
 		value, err := m.Append(nil)
 		if err != nil {
 			return nil, err
@@ -215,62 +206,4 @@ func randomInstance(random io.Reader) (uint64, error) {
 			return n, nil
 		}
 	}
-}
-
-// impliedFeatures are the levels that a new cluster has at a metadata.version
-// (Feature.defaultLevel, each feature's "bootstrapMetadataVersion").
-var impliedFeatures = []struct {
-	name  string
-	level int16
-	from  image.MetadataVersion
-	max   int16
-}{
-	{image.FeatureELRVersion, 1, 26, 1},
-	{image.FeatureGroupVersion, 1, 22, 1},
-	{image.FeatureShareVersion, 1, 28, 1},
-	{image.FeatureStreamsVersion, 1, 29, 1},
-	{image.FeatureTransactionVersion, 2, 24, 2},
-}
-
-// bootstrap lists the records that an empty log begins with: metadata.version
-// first, other features by name, then credentials.
-func (f *Format) bootstrap() ([]record.Message, error) {
-	mv := f.MetadataVersion
-	if mv < image.MinMetadataVersion || mv > image.MaxMetadataVersion {
-		return nil, fmt.Errorf("metadata.version %s is not between %s and %s", mv, image.MinMetadataVersion, image.MaxMetadataVersion)
-	}
-	messages := []record.Message{featureRecord(image.FeatureMetadataVersion, int16(mv))}
-	known := map[string]bool{image.FeatureKRaftVersion: true}
-	for _, implied := range impliedFeatures {
-		known[implied.name] = true
-		level, given := f.Features[implied.name]
-		switch {
-		case !given && mv >= implied.from:
-			level = implied.level
-		case level < 0 || level > implied.max:
-			return nil, fmt.Errorf("%s %d is not between 0 and %d", implied.name, level, implied.max)
-		}
-		if level > 0 {
-			messages = append(messages, featureRecord(implied.name, level))
-		}
-	}
-	for name := range f.Features {
-		if !known[name] {
-			return nil, fmt.Errorf("feature %q is unknown", name)
-		}
-	}
-	if level, given := f.Features[image.FeatureKRaftVersion]; given && level != 1 {
-		return nil, fmt.Errorf("kraft.version %d cannot be chosen: kvorum's controllers run at 1", level)
-	}
-	if len(f.Scram) > 0 && mv < image.MV35IV2 {
-		return nil, fmt.Errorf("SCRAM credentials need metadata.version %s or newer, not %s", image.MV35IV2, mv)
-	}
-	for _, s := range f.Scram {
-		messages = append(messages, record.Message{Record: s})
-	}
-	return messages, nil
-}
-
-func featureRecord(name string, level int16) record.Message {
-	return record.Message{Record: &record.FeatureLevelRecord{Name: name, FeatureLevel: level}}
 }

@@ -147,8 +147,8 @@ func (m *Metadata) Batches(from, to kafka.Offset) iter.Seq2[batch.View, error] {
 				return
 			case v.EndOffset() <= from:
 				continue
-			case v.BaseOffset() >= to || !yield(v, nil):
-				return
+			case v.BaseOffset() >= to || !yield(v, nil) || v.EndOffset() >= to:
+				return // what lies after to is not read at all, and may be damaged
 			}
 		}
 	}

@@ -44,10 +44,7 @@ func (m *Metadata) StateAt(at kafka.Offset) (*State, error) {
 		s.Image = r.Image()
 		return s, nil
 	}
-	for v, err := range m.Batches(r.NextOffset(), EndOfLog) {
-		if err == nil && v.BaseOffset() > at {
-			break
-		}
+	for v, err := range m.Batches(r.NextOffset(), max(at, at+1)) { // EndOfLog+1 overflows
 		if err == nil && v.BaseOffset() > r.NextOffset() {
 			err = fmt.Errorf("%s begins at offset %d, and there is no whole checkpoint of what was before: name the directory with both", m.Path, v.BaseOffset())
 		}

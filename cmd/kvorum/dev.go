@@ -13,7 +13,6 @@ import (
 	"kvorum/admin"
 	"kvorum/config"
 	"kvorum/internal/kafka"
-	"kvorum/metadatalog/image"
 	"kvorum/metadatalog/nodedir"
 )
 
@@ -89,13 +88,11 @@ func (f *devFlags) format(node *config.Node) (string, error) {
 	}
 	format := &admin.Format{
 		ClusterID: id.String(), NodeID: node.ID, LogDirs: node.LogDirs, MetadataLogDir: node.MetadataLogDir, Controller: true,
-		Voters:          []nodedir.Voter{{ID: node.ID, Host: "127.0.0.1", Port: f.port, Listener: node.Listeners[0].Name}},
-		MetadataVersion: image.MaxMetadataVersion,
+		Voters: []nodedir.Voter{{ID: node.ID, Host: "127.0.0.1", Port: f.port, Listener: node.Listeners[0].Name}},
 	}
-	if f.release != "" {
-		if format.MetadataVersion, err = image.ParseMetadataVersion(f.release); err != nil {
-			return "", err
-		}
+	flags := formatFlags{releaseVersion: f.release}
+	if format.Bootstrap, err = flags.bootstrap(); err != nil {
+		return "", err
 	}
 	_, err = format.Run()
 	return id.String(), err

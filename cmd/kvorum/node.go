@@ -27,9 +27,6 @@ import (
 	"kvorum/quorum/raft"
 )
 
-// storeDir is the store's directory within the metadata directory.
-const storeDir = "store"
-
 // drainTime is how long connections may finish what they are at when the
 // process is told to stop.
 const drainTime = 5 * time.Second
@@ -45,7 +42,7 @@ func runController(ctx context.Context, node *config.Node, logger *slog.Logger, 
 	if err != nil {
 		return err
 	}
-	store, err := metadatalog.Open(filepath.Join(raftConfig.Dir, storeDir), metadatalog.Options{Log: logger})
+	store, err := metadatalog.Open(filepath.Join(raftConfig.Dir, nodedir.StoreDir), metadatalog.Options{Log: logger})
 	if err != nil {
 		return err
 	}
@@ -104,6 +101,7 @@ func raftConfigOf(node *config.Node, meta *nodedir.MetaProperties, identity *nod
 		ClusterID: meta.ClusterID, NodeID: meta.NodeID, DirectoryID: meta.DirectoryID, Instance: identity.Instance,
 		Dir:           filepath.Join(node.MetadataLogDir, nodedir.MetadataDir),
 		ListenAddress: "127.0.0.1:0",
+		EpochBase:     identity.EpochBase,
 		Timing:        raft.Timing{RTT: node.Raft.RTT, Election: uint64(node.Raft.ElectionTicks), Heartbeat: uint64(node.Raft.HeartbeatTicks)},
 		Logger:        logger,
 	}
@@ -196,7 +194,7 @@ func settingsOf(node *config.Node, meta *nodedir.MetaProperties, identity *noded
 		DeleteTopicEnable:        node.Cluster.DeleteTopicEnable,
 		AuthorizerConfigured:     node.Authorizer,
 		Static:                   node.Static,
-		ControllerFeatures:       controller.SupportedFeatures(),
+		ControllerFeatures:       image.SupportedFeatures(),
 	}
 	for _, v := range identity.Voters {
 		s.VoterIDs = append(s.VoterIDs, v.ID)

@@ -16,12 +16,13 @@ import (
 	"kvorum/metadatalog/image"
 	"kvorum/metadatalog/nodedir"
 	"kvorum/metadatalog/record"
+	"kvorum/quorum/controller"
 	"kvorum/security"
 )
 
 func storageCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "storage", Short: "Format and inspect a node's directories", Args: cobra.NoArgs, RunE: needSubcommand}
-	cmd.AddCommand(storageFormat(), storageInfo(), storageRandomUUID())
+	cmd.AddCommand(storageFormat(), storageInfo(), storageRandomUUID(), storageReplace())
 	return cmd
 }
 
@@ -48,6 +49,7 @@ type formatFlags struct {
 	releaseVersion        string
 	features, scram       []string
 	ignoreFormatted       bool
+	imports               []string
 	dryRun                bool
 }
 
@@ -55,14 +57,18 @@ func storageFormat() *cobra.Command {
 	var f formatFlags
 	var out output
 	cmd := &cobra.Command{
-		Use:   "format -t CLUSTER_ID -c server.properties (--standalone | --initial-controllers LIST)",
+		Use:   "format -t CLUSTER_ID -c server.properties (--standalone | --initial-controllers LIST | --import DIR...)",
 		Short: "Prepare a node's directories for its first start",
 		Long: "Format prepares the directories that server.properties names. All controllers of a\n" +
-			"cluster are formatted with the same cluster id and the same list of controllers.",
+			"cluster are formatted with the same cluster id and the same list of controllers.\n\n" +
+			"With --import the controller continues an Apache Kafka KRaft quorum that was stopped: name\n" +
+			"the metadata directories of a majority of its controllers, or copies of them, and the same\n" +
+			"ones on every controller. They are only read.",
 		Example: "  kvorum storage format -t $(kvorum storage random-uuid) -c server.properties --standalone\n" +
 			"  kvorum storage format -t ID -c server.properties \\\n" +
 			"    --initial-controllers 1@host1:9093:DIR1,2@host2:9093:DIR2,3@host3:9093:DIR3\n" +
-			"  kvorum storage format -t ID -c server.properties --standalone --release-version 3.9 --dry-run",
+			"  kvorum storage format -t ID -c server.properties --standalone --release-version 3.9 --dry-run\n" +
+			"  kvorum storage format -c server.properties --import /old/1 --import /old/2 --import /old/3 --dry-run",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd, &out) },
 	}
@@ -75,16 +81,23 @@ func storageFormat() *cobra.Command {
 	flags.StringArrayVarP(&f.features, "feature", "f", nil, "NAME=LEVEL of another feature; may be given more than once")
 	flags.StringArrayVarP(&f.scram, "add-scram", "S", nil, "SCRAM-SHA-256=[name=USER,password=PASSWORD] or the like; may be given more than once")
 	flags.BoolVarP(&f.ignoreFormatted, "ignore-formatted", "g", false, "leave directories alone that are formatted already")
+	flags.StringArrayVar(&f.imports, "import", nil, "log directory of a stopped Apache Kafka controller to continue from; given once for each controller")
 	addDryRun(cmd, &f.dryRun)
 	out.add(cmd)
-	must(cmd.MarkFlagRequired("cluster-id"))
 	must(cmd.MarkFlagRequired("config"))
+	cmd.MarkFlagsOneRequired("cluster-id", "import")
 	cmd.MarkFlagsMutuallyExclusive("standalone", "initial-controllers")
-	cmd.MarkFlagsOneRequired("standalone", "initial-controllers")
+	cmd.MarkFlagsOneRequired("standalone", "initial-controllers", "import")
+	for _, flag := range []string{"standalone", "release-version", "feature", "add-scram", "ignore-formatted"} {
+		cmd.MarkFlagsMutuallyExclusive("import", flag)
+	}
 	return cmd
 }
 
 func (f *formatFlags) run(cmd *cobra.Command, out *output) error {
+	if len(f.imports) > 0 {
+		return f.runImport(cmd, out)
+	}
 	format, err := f.format()
 	if err != nil {
 		return err
@@ -104,7 +117,7 @@ func (f *formatFlags) run(cmd *cobra.Command, out *output) error {
 		case r.Formatted && f.dryRun:
 			result, id = "would be formatted", "-"
 		case r.Formatted:
-			result = "formatted, metadata.version " + format.MetadataVersion.String()
+			result = "formatted"
 		}
 		rows = append(rows, []string{r.Directory, id, result})
 	}
@@ -119,24 +132,10 @@ func (f *formatFlags) format() (*admin.Format, error) {
 	}
 	format := &admin.Format{
 		ClusterID: f.clusterID, NodeID: node.ID, LogDirs: node.LogDirs, MetadataLogDir: node.MetadataLogDir,
-		Controller: true, MetadataVersion: image.MaxMetadataVersion, Features: map[string]int16{}, IgnoreFormatted: f.ignoreFormatted,
+		Controller: true, IgnoreFormatted: f.ignoreFormatted,
 	}
-	if f.releaseVersion != "" {
-		if format.MetadataVersion, err = image.ParseMetadataVersion(f.releaseVersion); err != nil {
-			return nil, err
-		}
-	}
-	if err := f.addFeatures(format); err != nil {
+	if format.Bootstrap, err = f.bootstrap(); err != nil {
 		return nil, err
-	}
-	for _, s := range f.scram {
-		c, err := security.ParseAddScram(s, rand.Reader)
-		if err != nil {
-			return nil, fmt.Errorf("--add-scram: %w", err)
-		}
-		format.Scram = append(format.Scram, &record.UserScramCredentialRecord{
-			Name: c.User, Mechanism: int8(c.Mechanism), Salt: c.Salt, StoredKey: c.StoredKey, ServerKey: c.ServerKey, Iterations: c.Iterations,
-		})
 	}
 	if len(node.Listeners) == 0 {
 		return nil, fmt.Errorf("%s: no controller listener is configured", f.configFile)
@@ -151,23 +150,49 @@ func (f *formatFlags) format() (*admin.Format, error) {
 	return format, err
 }
 
-func (f *formatFlags) addFeatures(format *admin.Format) error {
+// bootstrap is what the flags say an empty log begins with.
+func (f *formatFlags) bootstrap() ([]record.Message, error) {
+	level, features, err := f.levels()
+	if err != nil {
+		return nil, err
+	}
+	var credentials []*record.UserScramCredentialRecord
+	for _, s := range f.scram {
+		c, err := security.ParseAddScram(s, rand.Reader)
+		if err != nil {
+			return nil, fmt.Errorf("--add-scram: %w", err)
+		}
+		credentials = append(credentials, &record.UserScramCredentialRecord{
+			Name: c.User, Mechanism: int8(c.Mechanism), Salt: c.Salt, StoredKey: c.StoredKey, ServerKey: c.ServerKey, Iterations: c.Iterations,
+		})
+	}
+	return controller.NewBootstrap(level, features, credentials)
+}
+
+// levels reads --release-version and --feature.
+func (f *formatFlags) levels() (image.MetadataVersion, map[string]int16, error) {
+	level, features := image.MaxMetadataVersion, map[string]int16{}
+	if f.releaseVersion != "" {
+		var err error
+		if level, err = image.ParseMetadataVersion(f.releaseVersion); err != nil {
+			return 0, nil, err
+		}
+	}
 	for _, item := range f.features {
 		name, text, ok := strings.Cut(item, "=")
-		level, err := strconv.ParseInt(text, 10, 16)
-		if !ok || err != nil {
-			return usageError(fmt.Sprintf("--feature %q is not NAME=LEVEL", item))
+		n, err := strconv.ParseInt(text, 10, 16)
+		switch {
+		case !ok || err != nil:
+			return 0, nil, usageError(fmt.Sprintf("--feature %q is not NAME=LEVEL", item))
+		case name != image.FeatureMetadataVersion:
+			features[name] = int16(n)
+		case f.releaseVersion != "":
+			return 0, nil, usageError("--release-version and --feature metadata.version=... say the same thing: use one")
+		default:
+			level = image.MetadataVersion(n)
 		}
-		if name == image.FeatureMetadataVersion {
-			if f.releaseVersion != "" {
-				return usageError("--release-version and --feature metadata.version=... say the same thing: use one")
-			}
-			format.MetadataVersion = image.MetadataVersion(level)
-			continue
-		}
-		format.Features[name] = int16(level)
 	}
-	return nil
+	return level, features, nil
 }
 
 // advertisedHost is the host that others reach a listener at.

@@ -110,3 +110,23 @@ func (v MetadataVersion) PartitionVersion() int16 {
 func (im *Image) ELREnabled() bool {
 	return im.FeatureLevel(FeatureELRVersion) > 0 && im.MetadataVersion() >= MV40IV1
 }
+
+// SupportedFeatures are the features that this binary's controller supports, by
+// name: what it registers with, answers in ApiVersions, and lets UpdateFeatures
+// finalize. They are those of Kafka 4.3; metadata.version begins where 4.x
+// begins, because no older level is still run.
+func SupportedFeatures() []FeatureRange {
+	return []FeatureRange{
+		{Name: FeatureELRVersion, MaxSupportedVersion: 1},
+		{Name: FeatureGroupVersion, MaxSupportedVersion: 1},
+		{Name: FeatureKRaftVersion, MaxSupportedVersion: 1},
+		{
+			Name:                FeatureMetadataVersion,
+			MinSupportedVersion: int16(MinMetadataVersion),
+			MaxSupportedVersion: int16(MaxMetadataVersion),
+		},
+		{Name: FeatureShareVersion, MaxSupportedVersion: 1},
+		{Name: FeatureStreamsVersion, MaxSupportedVersion: 1},
+		{Name: FeatureTransactionVersion, MaxSupportedVersion: 2},
+	}
+}

@@ -29,6 +29,37 @@ func BootstrapRecords(level image.MetadataVersion, features map[string]int16, cr
 	return out
 }
 
+// NewBootstrap checks what a cluster is to be formatted with and returns its
+// BootstrapRecords. features are levels of other features than metadata.version;
+// those that are not named get the default of a new cluster at this level.
+func NewBootstrap(level image.MetadataVersion, features map[string]int16, credentials []*record.UserScramCredentialRecord) ([]record.Message, error) {
+	if level < image.MinMetadataVersion || level > image.MaxMetadataVersion {
+		return nil, fmt.Errorf("metadata.version %s is not between %s and %s", level, image.MinMetadataVersion, image.MaxMetadataVersion)
+	}
+	levels := DefaultFeatures(level)
+	for _, name := range slices.Sorted(maps.Keys(features)) {
+		wanted := features[name]
+		i := slices.IndexFunc(image.SupportedFeatures(), func(r image.FeatureRange) bool { return r.Name == name })
+		switch {
+		case i < 0 || name == image.FeatureMetadataVersion:
+			return nil, fmt.Errorf("feature %q is unknown", name)
+		case name == image.FeatureKRaftVersion && wanted != 1:
+			return nil, fmt.Errorf("%s %d cannot be chosen: kvorum's controllers run at 1", name, wanted)
+		case wanted < 0 || wanted > image.SupportedFeatures()[i].MaxSupportedVersion:
+			return nil, fmt.Errorf("%s %d is not between 0 and %d", name, wanted, image.SupportedFeatures()[i].MaxSupportedVersion)
+		case name == image.FeatureKRaftVersion:
+		case wanted == 0:
+			delete(levels, name)
+		default:
+			levels[name] = wanted
+		}
+	}
+	if len(credentials) > 0 && level < image.MV35IV2 {
+		return nil, fmt.Errorf("SCRAM credentials need metadata.version %s or newer, not %s", image.MV35IV2, level)
+	}
+	return BootstrapRecords(level, levels, credentials), nil
+}
+
 // The texts of the records around transactions, as Kafka has them.
 const (
 	bootstrapTransaction = "Bootstrap records"

@@ -90,13 +90,56 @@ func TestDefaultFeatures(t *testing.T) {
 		if got := strings.Join(slices.Sorted(maps.Keys(features)), " "); got != want {
 			t.Errorf("%s: %s", level, got)
 		}
-		for _, f := range SupportedFeatures() {
+		for _, f := range image.SupportedFeatures() {
 			if features[f.Name] > f.MaxSupportedVersion {
 				t.Errorf("%s: %s %d is not supported", level, f.Name, features[f.Name])
 			}
 		}
 	}
-	if !slices.IsSortedFunc(SupportedFeatures(), func(a, b image.FeatureRange) int { return strings.Compare(a.Name, b.Name) }) {
+	if !slices.IsSortedFunc(image.SupportedFeatures(), func(a, b image.FeatureRange) int { return strings.Compare(a.Name, b.Name) }) {
 		t.Error("supported features are not sorted by name")
+	}
+}
+
+func TestNewBootstrap(t *testing.T) {
+	scram := []*record.UserScramCredentialRecord{{Name: "a", Mechanism: 1}}
+	records, err := NewBootstrap(30, nil, scram)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, m := range records {
+		if f, ok := m.Record.(*record.FeatureLevelRecord); ok {
+			names = append(names, f.Name)
+		} else {
+			names = append(names, m.Record.RecordName())
+		}
+	}
+	// The order in which Apache 4.3.1 formats, and its defaults.
+	want := "metadata.version eligible.leader.replicas.version group.version share.version streams.version transaction.version UserScramCredentialRecord"
+	if got := strings.Join(names, " "); got != want {
+		t.Errorf("bootstrap is %q, want %q", got, want)
+	}
+	for _, test := range []struct {
+		level    image.MetadataVersion
+		features map[string]int16
+		scram    []*record.UserScramCredentialRecord
+		want     string
+	}{
+		{3, nil, nil, "between"},
+		{31, nil, nil, "between"},
+		{30, map[string]int16{"x": 1}, nil, "unknown"},
+		{30, map[string]int16{image.FeatureMetadataVersion: 7}, nil, "unknown"},
+		{30, map[string]int16{image.FeatureGroupVersion: 7}, nil, "between 0 and 1"},
+		{30, map[string]int16{image.FeatureGroupVersion: -1}, nil, "between 0 and 1"},
+		{30, map[string]int16{image.FeatureKRaftVersion: 0}, nil, "kraft.version"},
+		{7, nil, scram, "SCRAM"},
+	} {
+		if _, err := NewBootstrap(test.level, test.features, test.scram); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("NewBootstrap(%d, %v) = %v, want an error with %q", test.level, test.features, err, test.want)
+		}
+	}
+	if records, err := NewBootstrap(30, map[string]int16{image.FeatureGroupVersion: 0, image.FeatureKRaftVersion: 1}, nil); err != nil || len(records) != 5 {
+		t.Errorf("NewBootstrap without group.version = %v, %v, want five records", records, err)
 	}
 }

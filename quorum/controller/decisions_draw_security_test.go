@@ -158,7 +158,7 @@ func (e *episode) noOp() (Decision, []int16, func()) { return NoOp(e.in), nil, n
 func (e *episode) registerController() (Decision, []int16, func()) {
 	req := kmsg.NewPtrControllerRegistrationRequest()
 	req.ControllerID, req.IncarnationID = 1, kafka.UUID{3: 1}
-	for _, f := range SupportedFeatures() {
+	for _, f := range image.SupportedFeatures() {
 		req.Features = append(req.Features, kmsg.ControllerRegistrationRequestFeature{Name: f.Name, MinSupportedVersion: f.MinSupportedVersion, MaxSupportedVersion: f.MaxSupportedVersion})
 	}
 	d, res := RegisterController(e.in, req)

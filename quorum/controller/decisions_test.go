@@ -130,7 +130,7 @@ func newEpisode(t *testing.T, random *rand.Rand) *episode {
 	s := e.in.Settings
 	s.NumPartitions, s.DefaultReplicationFactor, s.DeleteTopicEnable, s.AuthorizerConfigured = 1, 1, true, true
 	s.DelegationTokenSecret, s.DelegationTokenMaxMs, s.DelegationTokenExpiryMs = []byte("secret"), 100_000, 20_000
-	s.ControllerFeatures, s.VoterIDs = SupportedFeatures(), []kafka.NodeID{1}
+	s.ControllerFeatures, s.VoterIDs = image.SupportedFeatures(), []kafka.NodeID{1}
 	e.in.Caller = Caller{Principal: "User:admin", Host: "127.0.0.1", MayUseTokens: true, Forwarded: true}
 	e.restored = restore(t, e.in.Image)
 	for id := range kafka.BrokerID(3 + random.IntN(8)) {

@@ -26,7 +26,7 @@ func controllerRecord(id kafka.NodeID, features ...record.FeatureRange) record.M
 }
 
 // all knows every feature at every level.
-func all(r *record.RegisterBrokerRecord) { r.Features = SupportedFeatures() }
+func all(r *record.RegisterBrokerRecord) { r.Features = image.SupportedFeatures() }
 
 func TestUpdateFeatures(t *testing.T) {
 	const mv, kraft, elr, group = image.FeatureMetadataVersion, image.FeatureKRaftVersion, image.FeatureELRVersion, image.FeatureGroupVersion
@@ -85,7 +85,7 @@ func TestUpdateFeatures(t *testing.T) {
 
 // From 3.7-IV0 on controllers register; then all voters must have done so.
 func TestUpdateFeaturesAsksTheControllers(t *testing.T) {
-	supported := SupportedFeatures()
+	supported := image.SupportedFeatures()
 	old := []record.FeatureRange{{Name: image.FeatureMetadataVersion, MinSupportedVersion: 1, MaxSupportedVersion: 21}}
 	const refusal = "The update failed for all features since the following feature had an error: Invalid update version 24 for feature metadata.version. "
 	for _, tc := range []struct {

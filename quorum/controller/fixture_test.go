@@ -32,7 +32,7 @@ func newCluster(t testing.TB, level image.MetadataVersion, brokers ...*record.Re
 			ClusterID: "cluster", NodeID: 1, SessionTimeoutMs: 9000, NumPartitions: 1, DefaultReplicationFactor: 1,
 			DeleteTopicEnable: true, AuthorizerConfigured: true, DelegationTokenSecret: []byte("secret"),
 			DelegationTokenMaxMs: 7 * 24 * 3600_000, DelegationTokenExpiryMs: 24 * 3600_000,
-			ControllerFeatures: SupportedFeatures(), VoterIDs: []kafka.NodeID{1},
+			ControllerFeatures: image.SupportedFeatures(), VoterIDs: []kafka.NodeID{1},
 		},
 		Caller: Caller{Principal: "User:admin", Host: "127.0.0.1", MayUseTokens: true},
 	}

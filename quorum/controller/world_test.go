@@ -270,7 +270,7 @@ func (w *world) registration(id kafka.BrokerID, incarnation byte) *kmsg.BrokerRe
 	req.Version, req.BrokerID, req.ClusterID, req.IncarnationID = 4, int32(id), "cluster", [16]byte{byte(id), incarnation}
 	req.LogDirs = [][16]byte{dir(id, 0), dir(id, 1)}
 	req.Listeners = []kmsg.BrokerRegistrationRequestListener{{Name: "PLAINTEXT", Host: "localhost", Port: 9092}}
-	for _, f := range SupportedFeatures() {
+	for _, f := range image.SupportedFeatures() {
 		req.Features = append(req.Features, kmsg.BrokerRegistrationRequestFeature{
 			Name: f.Name, MinSupportedVersion: f.MinSupportedVersion, MaxSupportedVersion: f.MaxSupportedVersion,
 		})

@@ -1,0 +1,6 @@
+//go:build !unix
+
+package admin
+
+// checkStopped cannot tell here.
+func checkStopped(string) error { return nil }
