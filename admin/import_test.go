@@ -244,7 +244,7 @@ func TestImportRefusals(t *testing.T) {
 		{"a stranger", 7, dirs, "node 7 is not a controller"},
 		{"a fourth", 1, append(slices.Clone(dirs), oldController(t, 4, 1, func(l *oldLog) { l.begin() })), "of node 4, which is not among"},
 		{"a replaced disk", 1, []string{dirs[0], replaced}, "was replaced"},
-		{"damage", 1, []string{dirs[0], damaged}, "offset 3"},
+		{"damage", 1, []string{dirs[0], damaged}, "batch is corrupt"},
 		{"a quorum-state of the future", 1, []string{dirs[0], odd}, "quorum-state cannot be understood"},
 		{"nothing", 1, []string{oldController(t, 1, 0, func(*oldLog) {}), oldController(t, 2, 0, func(*oldLog) {})}, "nothing to import"},
 		{"too old", 1, []string{oldController(t, 1, 0, level(4)), oldController(t, 2, 0, level(4))}, "metadata.version is 3.3-IV0"},
