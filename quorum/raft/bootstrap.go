@@ -55,7 +55,9 @@ func (a *agreement) hear(p Peer, e exchange, err error) {
 	switch {
 	case err != nil:
 		a.why[p.NodeID] = err.Error()
-	case e.self.NodeID != p.NodeID || e.self.DirectoryID != p.DirectoryID:
+	case e.self.NodeID != p.NodeID || e.self.DirectoryID != p.DirectoryID && !e.settled:
+		// One that has settled may have been replaced since this directory's list of
+		// controllers was written; its membership is the truth, not that list.
 		a.why[p.NodeID] = fmt.Sprintf("it is %v, but directory %s is configured", e.self, p.DirectoryID)
 	default:
 		delete(a.why, p.NodeID)

@@ -120,3 +120,16 @@ func (m *membership) check(path, cluster string, self Replica) error {
 	}
 	return fmt.Errorf("raft: %s is damaged: its members do not include %v", path, self)
 }
+
+// HasPlace reports whether the metadata log's directory has a place in a quorum
+// already, so that it can be started and needs no replacement.
+func HasPlace(dir string) (bool, error) {
+	_, err := os.Stat(filepath.Join(dir, membershipFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("raft: look for the membership: %w", err)
+	}
+	return true, nil
+}

@@ -50,7 +50,7 @@ func Replace(ctx context.Context, cfg Config, store *metadatalog.Store) error {
 		return fmt.Errorf("raft: %s has its place in the quorum already: start it", cfg.Dir)
 	}
 	if err := h.checkFiles(); err != nil {
-		return err
+		return fmt.Errorf("%w, with an empty directory: move %s away first", err, cfg.Dir)
 	}
 	if end := store.EndOffset(); end > 0 {
 		return fmt.Errorf("raft: the store in %s holds a log up to offset %d: a controller that replaces another begins with an empty directory", cfg.Dir, end)

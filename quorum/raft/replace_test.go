@@ -125,3 +125,21 @@ func TestReplaceRefused(t *testing.T) {
 		t.Error("a controller was replaced without a majority")
 	}
 }
+
+// A list of controllers may be older than a replacement: who has settled is taken
+// at its word about its own directory.
+func TestSettledIsNewerThanTheList(t *testing.T) {
+	t.Parallel()
+	peers := []Peer{{NodeID: 1, DirectoryID: testDirectory(1)}, {NodeID: 2, DirectoryID: testDirectory(2)}}
+	one, replaced := Replica{1, testDirectory(1), 11}, Replica{2, testDirectory(9), 22}
+	a := newAgreement(one, peers, origin{})
+	a.hear(peers[1], exchange{self: replaced, settled: true, members: []Replica{one, replaced}}, nil)
+	if s, err := a.settle(); s == nil || err != nil || len(s.members) != 2 {
+		t.Errorf("a member settled %v, %v", s, err)
+	}
+	a = newAgreement(one, peers, origin{})
+	a.hear(peers[1], exchange{self: replaced, settled: true, members: []Replica{{1, testDirectory(1), 10}, replaced}}, nil)
+	if s, err := a.settle(); s != nil || err == nil || !contains(err.Error(), "replace-controller") {
+		t.Errorf("one that is no member settled %v, %v", s, err)
+	}
+}
