@@ -90,8 +90,8 @@ func (c *Core) nextWake() int64 {
 	if c.reclaimAt > 0 && (next == 0 || c.reclaimAt < next) {
 		next = c.reclaimAt
 	}
-	if c.role != active {
-		return next
+	if c.role != active || c.bytes > c.limits.pendingBytes {
+		return next // no timer runs: runTimers
 	}
 	for i := range c.timers {
 		if due := c.timers[i].due; next == 0 || due < next {

@@ -2,6 +2,7 @@ package testlog
 
 import (
 	"kvorum/internal/kafka"
+	"kvorum/protocol/batch"
 	"kvorum/quorum/raft"
 )
 
@@ -165,14 +166,25 @@ func (n *Node) Applied() int { return n.applied }
 
 // Batches returns the log from an offset on, as far as this node has applied it:
 // whole batches, none if there are none.
-func (n *Node) Batches(from kafka.Offset) []byte {
+func (n *Node) Batches(from kafka.Offset) []byte { return n.group.batches(from, n.applied) }
+
+// Batches returns the whole log from an offset on.
+func (g *Group) Batches(from kafka.Offset) []byte { return g.batches(from, len(g.log)) }
+
+// batches is the part from an offset on of the first commands of the log. What a
+// node reads next begins with a batch, which may be in the middle of a command.
+func (g *Group) batches(from kafka.Offset, commands int) []byte {
 	var out []byte
-	first := n.applied
-	for first > 0 && n.group.log[first-1].outcome.End > from {
+	first := commands
+	for first > 0 && g.log[first-1].outcome.End > from {
 		first--
 	}
-	for _, p := range n.group.log[first:n.applied] {
-		out = append(out, p.batches...)
+	for _, p := range g.log[first:commands] {
+		for v := range batch.All(p.batches) {
+			if v.EndOffset() > from {
+				out = append(out, v...)
+			}
+		}
 	}
 	return out
 }
