@@ -111,7 +111,10 @@ func StartKvorum(ctx context.Context, t testing.TB, o Options) *Quorum {
 // FormatKvorum formats a quorum of kvorum controllers.
 func FormatKvorum(ctx context.Context, t testing.TB, o Options) *Quorum {
 	t.Helper()
-	binary := Binary(t)
+	binary := o.Binary
+	if binary == "" {
+		binary = Binary(t)
+	}
 	q, initial := plan(t, o)
 	dir := t.TempDir()
 	raft := loopback.Addresses(t, o.Size)

@@ -43,6 +43,7 @@ type Quorum struct {
 type Options struct {
 	Size           int               // 1, 3 or 5
 	ReleaseVersion string            // of --release-version; "" for the maker's default
+	Binary         string            // another kvorum than this tree's; "" for this tree's
 	Properties     map[string]string // added to each server.properties
 }
 
