@@ -263,5 +263,5 @@ func (p *ImportPlan) write(dir string) error {
 	if err := errors.Join(err, store.Close()); err != nil {
 		return err
 	}
-	return p.taken.copyCheckpoints(dir)
+	return copyCheckpoints(p.taken.checkpoints, dir)
 }

@@ -285,21 +285,3 @@ func (s *source) epochBefore() kafka.LeaderEpoch {
 	}
 	return s.end.Epoch
 }
-
-// copyCheckpoints writes the checkpoints to dir, verified and durable.
-func (s *source) copyCheckpoints(dir string) error {
-	target, err := snapshot.OpenDir(nil, dir)
-	if err != nil {
-		return err
-	}
-	for _, c := range s.checkpoints {
-		f, err := os.Open(c.path)
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(target.Install(c.id, f), f.Close()); err != nil {
-			return err
-		}
-	}
-	return nil
-}

@@ -21,7 +21,7 @@ func metadataCommand() *cobra.Command {
 			"segment, or a .checkpoint, which can be read at any time. Secrets are not shown.",
 		Args: cobra.NoArgs, RunE: needSubcommand,
 	}
-	cmd.AddCommand(metadataDump(), metadataCat(), metadataTree())
+	cmd.AddCommand(metadataDump(), metadataCat(), metadataTree(), metadataExport())
 	return cmd
 }
 
@@ -152,5 +152,35 @@ func metadataTree() *cobra.Command {
 	}
 	flags.add(cmd)
 	cmd.Flags().IntVar(&depth, "depth", 0, "how many levels to print (default: all)")
+	return cmd
+}
+
+func metadataExport() *cobra.Command {
+	var e admin.Export
+	var node int32
+	var out output
+	cmd := &cobra.Command{
+		Use: "export DIR --to OUT --node-id N", Short: "Write a stopped controller's metadata as an Apache Kafka controller's directory", Args: cobra.ExactArgs(1),
+		Long: "Export writes a log directory that an Apache Kafka controller starts on, under the id of\n" +
+			"one of the quorum's controllers and its directory id. Of a quorum of three, export for at\n" +
+			"least two from the same DIR: that of the controller with the longest log.",
+		Example: "  kvorum metadata export /var/lib/kvorum/controller --to /var/lib/kafka/controller --node-id 1",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			e.Source, e.NodeID = args[0], kafka.NodeID(node)
+			r, err := e.Run()
+			if err != nil {
+				return err
+			}
+			return out.print(cmd, r, [][]string{
+				{"DIRECTORY", "CLUSTER", "NODE", "DIRECTORY ID", "LOG", "LAST EPOCH", "CHECKPOINTS"},
+				{e.To, r.ClusterID, fmt.Sprint(r.NodeID), r.DirectoryID.String(), fmt.Sprintf("%d to %d", r.LogStart, r.EndOffset), fmt.Sprint(r.LastEpoch), fmt.Sprint(len(r.Checkpoints))},
+			})
+		},
+	}
+	cmd.Flags().StringVar(&e.To, "to", "", "directory to write; it must be new or empty")
+	cmd.Flags().Int32Var(&node, "node-id", -1, "controller whose directory it becomes")
+	out.add(cmd)
+	must(cmd.MarkFlagRequired("to"))
+	must(cmd.MarkFlagRequired("node-id"))
 	return cmd
 }
