@@ -72,6 +72,9 @@ type Fetched struct {
 	Replica   kafka.NodeID
 	Directory kafka.DirectoryID
 	Offset    kafka.Offset
+	// Arriving is true for the replica's first Fetch at Offset; it counts what came
+	// before Offset as seen by the replica, and the next Fetch counts the rest.
+	Arriving bool
 }
 
 // Membership says which directory each member of the raft group has. A controller

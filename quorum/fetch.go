@@ -34,23 +34,25 @@ func (c *Controller) fetch(ctx context.Context, listener string, req *kmsg.Fetch
 	}
 	deadline := time.Now().Add(min(maxFetchWait, time.Duration(req.MaxWaitMillis)*time.Millisecond))
 	answer := kmsg.NewFetchResponseTopicPartition()
-	for {
+	for noted := false; ; {
 		changed := c.log.Store().WaitChanged()
 		answer = c.readLog(req, part)
 		wait := time.Until(deadline)
+		if !noted && answer.ErrorCode == 0 && answer.DivergingEpoch.Epoch < 0 && answer.SnapshotID.Epoch < 0 {
+			noted = true
+			if arriving := c.noteFetched(replica, part); arriving {
+				break
+			}
+		}
 		if answer.ErrorCode != 0 || len(answer.RecordBatches) > 0 || answer.DivergingEpoch.Epoch >= 0 || answer.SnapshotID.Epoch >= 0 || wait <= 0 {
 			break
 		}
 		if behind := req.Version >= 18 && part.HighWatermark < answer.HighWatermark; behind {
 			break // KIP-1166: the replica has the records but not the high watermark
 		}
-		c.noteFetched(replica, part)
 		if !sleep(ctx, changed, wait) {
 			break
 		}
-	}
-	if answer.ErrorCode == 0 && answer.DivergingEpoch.Epoch < 0 && answer.SnapshotID.Epoch < 0 {
-		c.noteFetched(replica, part)
 	}
 	topic := kmsg.NewFetchResponseTopic()
 	topic.Topic, topic.TopicID = metadataTopic, kafka.MetadataTopicID
@@ -131,7 +133,17 @@ func (c *Controller) readLog(req *kmsg.FetchRequest, part *kmsg.FetchRequestTopi
 		c.logger.Error("read the metadata log for a fetch", "offset", from, "error", err)
 		return refuse(errors.UnknownServerError)
 	}
+	if store.LastEpoch() > state.Epoch {
+		// Another controller's claim is in the log, and what was read may be of its
+		// epoch. A broker that took it from the leader of an older epoch would ask
+		// for more in a way that no controller can answer.
+		answer.HighWatermark, answer.LogStartOffset = -1, -1
+		return refuse(errors.NotLeaderOrFollower)
+	}
 	answer.RecordBatches = data
+	// Read after the records, so that none of them is above it: a replica must not
+	// get a record without the permission to apply it.
+	answer.HighWatermark = int64(store.EndOffset())
 	return answer
 }
 

@@ -64,8 +64,12 @@ func (c *Core) stepFetched(ev Fetched) {
 		p.LastCaughtUpMs = max(p.LastCaughtUpMs, p.LastFetchMs)
 	}
 	p.endAtLastFetch = c.end()
+	seen := ev.Offset
+	if ev.Arriving {
+		seen = min(seen, p.Offset)
+	}
 	p.Offset, p.LastFetchMs = ev.Offset, c.now
-	c.replicas.furthest[ev.Replica] = max(c.replicas.furthest[ev.Replica], ev.Offset)
+	c.replicas.furthest[ev.Replica] = max(c.replicas.furthest[ev.Replica], seen)
 }
 
 // brokersChanged refreshes the list of unfenced brokers when registrations

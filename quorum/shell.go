@@ -46,6 +46,8 @@ type Controller struct {
 
 	events chan queued
 	nextID atomic.Uint64
+	// positions are the offsets of the registered brokers' last Fetches, by node.
+	positions sync.Map
 
 	started time.Time // with its monotonic reading
 
@@ -311,13 +313,25 @@ func (c *Controller) submit(ctx context.Context, caller controller.Caller, r *pr
 
 // noteFetched tells the loop how far a replica is. A position that is lost in a
 // full queue is told again by the next Fetch.
-func (c *Controller) noteFetched(replica kafka.NodeID, part *kmsg.FetchRequestTopicPartition) {
-	if replica < 0 || !c.state.Load().Active {
-		return
+//
+// arriving asks to answer the Fetch at once, with or without records. A broker
+// asks for the next records when it has the last ones, and applies them
+// meanwhile on another thread; so the first Fetch past a record comes a moment
+// before a client finds its topic there. The next one gave that thread a turn,
+// and takes longer when the broker is busy, as the thread does.
+func (c *Controller) noteFetched(replica kafka.NodeID, part *kmsg.FetchRequestTopicPartition) (arriving bool) {
+	state := c.state.Load()
+	if replica < 0 || !state.Active {
+		return false
 	}
 	ev := Fetched{Replica: replica, Directory: part.ReplicaDirectoryID, Offset: kafka.Offset(part.FetchOffset)}
+	if c.cfg.Core.PropagationWaitMs > 0 && state.Image.Broker(kafka.BrokerID(replica)) != nil {
+		before, known := c.positions.Swap(replica, ev.Offset)
+		ev.Arriving = !known || before != ev.Offset
+	}
 	select {
 	case c.events <- queued{event: ev}:
 	default:
 	}
+	return ev.Arriving
 }
