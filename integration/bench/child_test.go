@@ -141,7 +141,7 @@ func newCore() *core {
 	return &core{now: 1_800_000_000_000, core: quorum.NewCore(quorum.Config{
 		MaxParked: 1024,
 		Self:      1, DirectoryID: kafka.UUID{3}, Incarnation: kafka.UUID{4}, Endpoints: []image.Endpoint{{Name: "CONTROLLER", Host: "127.0.0.1", Port: 9093}},
-		Settings: controller.Settings{ClusterID: "bench", NodeID: 1, SessionTimeoutMs: 9000, NumPartitions: 1, DefaultReplicationFactor: 1, ControllerFeatures: controller.SupportedFeatures(), VoterIDs: []kafka.NodeID{1}},
+		Settings: controller.Settings{ClusterID: "bench", NodeID: 1, SessionTimeoutMs: 9000, NumPartitions: 1, DefaultReplicationFactor: 1, ControllerFeatures: image.SupportedFeatures(), VoterIDs: []kafka.NodeID{1}},
 	})}
 }
 

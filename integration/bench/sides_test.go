@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -41,7 +42,7 @@ var sizes = struct {
 	timingQuiet time.Duration
 }{
 	one: time.Second, many: 2 * time.Second, calls: 1, kills: map[side]int{kvorum: 3, apache: 1},
-	quiet: 5 * time.Second, idle: time.Second, starts: 1, partitions: 20_000, rounds: 50,
+	quiet: 5 * time.Second, idle: time.Second, starts: 1, partitions: 20_000, rounds: rounds(),
 }
 
 func init() {
@@ -114,10 +115,14 @@ func dial(t *testing.T, address string) *broker.Conn {
 
 // create asks for one topic on three brokers. The error is Kafka's.
 func create(c *broker.Conn, name string, partitions int32, within time.Duration) error {
+	return createReplicated(c, name, partitions, 3, within)
+}
+
+func createReplicated(c *broker.Conn, name string, partitions int32, replicas int16, within time.Duration) error {
 	req, resp := kmsg.NewPtrCreateTopicsRequest(), kmsg.NewPtrCreateTopicsResponse()
 	req.Version, req.TimeoutMillis = 7, int32(callPatience.Milliseconds())
 	topic := kmsg.NewCreateTopicsRequestTopic()
-	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = name, partitions, 3
+	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = name, partitions, replicas
 	req.Topics = append(req.Topics, topic)
 	if err := c.Call(req, resp, within); err != nil {
 		return err
@@ -202,4 +207,11 @@ func leads(ctx context.Context, address string) error {
 		time.Sleep(time.Millisecond)
 	}
 	return fmt.Errorf("%s does not lead: %w", address, last)
+}
+
+func rounds() int {
+	if n, err := strconv.Atoi(os.Getenv("KVORUM_BENCH_ROUNDS")); err == nil {
+		return n
+	}
+	return 300
 }

@@ -19,7 +19,7 @@ import (
 // another one for it and produces to its leader, with the controllers' wait for
 // the brokers and without, and on Apache's controllers, which do not wait.
 func TestReadYourWrites(t *testing.T) {
-	const row = "UNKNOWN_TOPIC_OR_PARTITION right after CreateTopics, Metadata + Produce"
+	const row = "UNKNOWN_TOPIC_OR_PARTITION right after CreateTopics with RF %d, Metadata + Produce"
 	run := func(s side, row, target, wait string) {
 		t.Run(string(s)+"/wait="+wait, func(t *testing.T) {
 			o := cluster.Options{Size: 3}
@@ -33,8 +33,10 @@ func TestReadYourWrites(t *testing.T) {
 			for _, n := range q.Brokers(t.Context(), t, kit.StartDriver(t), map[string]string{"auto.create.topics.enable": "false"}, kit, kit, kit) {
 				conns = append(conns, dial(t, n.Listener))
 			}
-			unknown, rounds := readYourWrites(t, conns)
-			note(t, s, row, target, 0, fmt.Sprintf("%d + %d of %d", unknown[0], unknown[1], rounds))
+			for _, replicas := range []int16{1, 3} {
+				unknown, rounds := readYourWrites(t, conns, replicas)
+				note(t, s, fmt.Sprintf(row, replicas), target, 0, fmt.Sprintf("%d + %d of %d", unknown[0], unknown[1], rounds))
+			}
 		})
 	}
 	run(kvorum, row, "at most 3", "1000")
@@ -45,12 +47,12 @@ func TestReadYourWrites(t *testing.T) {
 // readYourWrites counts what brokers did not know yet, in Metadata and in
 // Produce. conns are the connections to the brokers 11, 12 and 13. A run on a
 // slow side ends after a minute.
-func readYourWrites(t *testing.T, conns []*broker.Conn) (unknown [2]int, rounds int) {
+func readYourWrites(t *testing.T, conns []*broker.Conn, replicas int16) (unknown [2]int, rounds int) {
 	t.Helper()
 	began := time.Now()
 	for ; rounds < sizes.rounds && (rounds < 50 || time.Since(began) < 2*time.Minute); rounds++ {
 		topic := name()
-		if err := create(conns[rounds%3], topic, 1, callPatience); err != nil {
+		if err := createReplicated(conns[rounds%3], topic, 1, replicas, callPatience); err != nil {
 			t.Fatalf("create a topic: %v", err)
 		}
 		leader, code := ask(t, conns[(rounds+1)%3], topic)
