@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -22,23 +23,29 @@ const (
 	exitUnhealthy = 2
 )
 
-func main() { os.Exit(run(os.Args[1:])) }
-
-func run(args []string) int {
+func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run runs one command until it ends or ctx does, and returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := rootCommand()
 	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	var unhealthy unhealthyError
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &unhealthy):
-		fmt.Fprintln(os.Stderr, "kvorum:", err)
+		fmt.Fprintln(stderr, "kvorum:", err)
 		return exitUnhealthy
 	}
-	fmt.Fprintln(os.Stderr, "kvorum:", err)
+	fmt.Fprintln(stderr, "kvorum:", err)
 	return exitError
 }
 

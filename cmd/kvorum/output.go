@@ -11,7 +11,9 @@ import (
 // output prints a result as a table for people or as JSON for programs.
 type output struct{ format string }
 
+// add gives the command the flag; a wrong value is refused before anything is done.
 func (o *output) add(cmd *cobra.Command) {
+	cmd.PreRunE = func(*cobra.Command, []string) error { return o.check() }
 	cmd.Flags().StringVarP(&o.format, "output", "o", "table", "table or json")
 	must(cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp)))
 }
@@ -36,5 +38,12 @@ func (o *output) print(cmd *cobra.Command, value any, rows [][]string) error {
 		}
 		return w.Flush()
 	}
-	return usageError(fmt.Sprintf("--output %q is neither table nor json", o.format))
+	return o.check()
+}
+
+func (o *output) check() error {
+	if o.format != "table" && o.format != "json" {
+		return usageError(fmt.Sprintf("--output %q is neither table nor json", o.format))
+	}
+	return nil
 }

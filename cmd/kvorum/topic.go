@@ -135,7 +135,7 @@ func topicDescribe(flags *brokerFlags) *cobra.Command {
 				if len(configs) == 1 {
 					return nil
 				}
-				cmd.Println()
+				fmt.Fprintln(cmd.OutOrStdout())
 				return out.print(cmd, nil, configs)
 			})
 		},
