@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,7 +13,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"kvorum/integration/loopback"
 	"kvorum/internal/kafka"
 )
 
@@ -105,8 +105,13 @@ func TestFormat(t *testing.T) {
 // TestDev runs `kvorum dev` as a process: it starts, its quorum is healthy, and
 // SIGTERM ends it with exit code 0.
 func TestDev(t *testing.T) {
-	address := loopback.Address(t)
+	socket, err := net.Listen("tcp", "127.0.0.1:0") // for a port that is free
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := socket.Addr().String()
 	_, port, _ := strings.Cut(address, ":")
+	socket.Close()
 	dir := t.TempDir()
 	dev := exec.Command(os.Args[0], "dev", "--port", port, "--dir", dir)
 	dev.Env = append(os.Environ(), "KVORUM_TEST_MAIN=1")
