@@ -29,12 +29,16 @@ func (s *sim) request() {
 
 func (s *sim) ask(n *simNode, body kmsg.Request) {
 	s.nextID++
+	patience := int64(2000)
+	if !s.told {
+		patience = 1 + s.rnd.Int64N(3000)
+	}
 	q := &simAsked{id: s.nextID, node: n, body: body, open: true}
 	s.asked[q.id] = q
 	s.order = append(s.order, q)
 	n.inbox = append(n.inbox, Request{
 		ID: q.id, Caller: controller.Caller{Principal: "User:sim", Host: "127.0.0.1"},
-		Body: body, DeadlineMs: s.now + 1 + s.rnd.Int64N(3000),
+		Body: body, DeadlineMs: s.now + patience,
 	})
 }
 

@@ -188,3 +188,14 @@ func (g *Group) batches(from kafka.Offset, commands int) []byte {
 	}
 	return out
 }
+
+// Abandon ends the oldest open proposal without an outcome, as when the log was
+// busy; it may be placed all the same.
+func (n *Node) Abandon() (p *Proposal, ok bool) {
+	if len(n.open) == 0 {
+		return nil, false
+	}
+	p, n.open = n.open[0], n.open[1:]
+	p.settled = true
+	return p, true
+}
