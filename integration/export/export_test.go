@@ -158,6 +158,56 @@ func TestImport(t *testing.T) {
 	}
 }
 
+// TestImportStatic is TestImport for a quorum of kraft.version 0, with a log of an
+// old metadata.version and a broker that knows its controller by its own
+// configuration.
+func TestImportStatic(t *testing.T) {
+	ctx := t.Context()
+	kit := peer.Require(t, peer.V39)
+	d := kit.StartDriver(t)
+	q := &cluster.Quorum{ClusterID: "c3RhdGljLXF1b3J1bS0wMQ", Addresses: loopback.Addresses(t, 1)}
+	static := map[string]string{"controller.quorum.voters": "1@" + q.Addresses[0], "offsets.topic.replication.factor": "1"}
+	maps.Copy(static, snapshots)
+	dir := t.TempDir()
+	old := &peer.Node{Kit: kit, ID: 1, ClusterID: q.ClusterID, Dir: filepath.Join(dir, "controller"), Controller: q.Addresses[0], ReleaseVersion: "3.7-IV4", Properties: static}
+	broker := &peer.Node{Kit: kit, ID: 11, ClusterID: q.ClusterID, Dir: filepath.Join(dir, "broker"), Listener: loopback.Address(t), ReleaseVersion: "3.7-IV4", Properties: static}
+	for _, n := range []*peer.Node{old, broker} {
+		n.Format(ctx, t, d)
+		n.Start(t)
+	}
+	broker.WaitReady(ctx, t)
+	createTopics(ctx, t, broker.Listener, "before", 20)
+	before := topicIDs(ctx, t, broker.Listener)
+	old.Stop(t)
+	n := plan(t, q, 1)[0]
+	if out, err := n.run("storage", "format", "-c", n.PropertiesFile(), "--import", old.DataDir()); err == nil || !strings.Contains(out, "controller.quorum.voters") {
+		t.Errorf("without the voters: %v\n%s", err, out)
+	}
+	properties, err := os.ReadFile(n.PropertiesFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	properties = fmt.Appendf(properties, "controller.quorum.voters=%s\n", static["controller.quorum.voters"])
+	if err := os.WriteFile(n.PropertiesFile(), properties, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := n.run("storage", "format", "-c", n.PropertiesFile(), "--import", old.DataDir()); err != nil || !strings.Contains(out, "kraft.version 0") {
+		t.Fatalf("import: %v\n%s", err, out)
+	}
+	n.Start(t)
+	n.WaitReady(ctx, t)
+	goesOn(ctx, t, broker, q.Addresses...)
+	// The broker finds what the import has written when it starts anew.
+	broker.Stop(t)
+	broker.Start(t)
+	broker.WaitReady(ctx, t)
+	after := topicIDs(ctx, t, broker.Listener)
+	maps.DeleteFunc(after, func(name, _ string) bool { return strings.HasPrefix(name, "after") })
+	if !maps.Equal(before, after) {
+		t.Errorf("the topics were %v and are %v", before, after)
+	}
+}
+
 // node is a kvorum controller whose directory is made by an import.
 type node struct{ *cluster.Node }
 

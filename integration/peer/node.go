@@ -35,7 +35,9 @@ type Node struct {
 	InitialControllers string
 	// ReleaseVersion is the value of --release-version, "" for the release's default.
 	ReleaseVersion string
-	// Properties are added to server.properties and win over the defaults.
+	// Properties are added to server.properties and win over the defaults. With
+	// controller.quorum.voters among them the quorum is static (kraft.version 0),
+	// and neither Bootstrap nor InitialControllers is used.
 	Properties map[string]string
 
 	proc *process.Process
@@ -87,12 +89,17 @@ func (n *Node) properties() string {
 	p["advertised.listeners"] = p["listeners"]
 	p["listener.security.protocol.map"] = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"
 	maps.Copy(p, n.Properties)
+	if n.static() {
+		delete(p, "controller.quorum.bootstrap.servers")
+	}
 	var text strings.Builder
 	for _, key := range slices.Sorted(maps.Keys(p)) {
 		fmt.Fprintf(&text, "%s=%s\n", key, p[key])
 	}
 	return text.String()
 }
+
+func (n *Node) static() bool { return n.Properties["controller.quorum.voters"] != "" }
 
 // DataDir is the node's only log directory.
 func (n *Node) DataDir() string { return filepath.Join(n.Dir, "data") }
@@ -115,6 +122,7 @@ func (n *Node) Format(ctx context.Context, t testing.TB, d *Driver) {
 	}
 	args := []string{"format", "-t", n.ClusterID, "-c", n.PropertiesFile()}
 	switch {
+	case n.static():
 	case n.Controller == "":
 		args = append(args, "--no-initial-controllers") // a broker that finds its controllers by bootstrap servers
 	case n.InitialControllers == "":
