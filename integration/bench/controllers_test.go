@@ -23,12 +23,12 @@ func TestControllers(t *testing.T) {
 		q.Start(t.Context(), t)
 		brokers(t, q)
 		memory(t, s, q)
-		active := q.Addresses[q.Active(t.Context(), t)]
-		creation(t, s, active, 1, sizes.one)
-		creation(t, s, active, 64, sizes.many)
-		largeCall(t, s, active, 9000)
-		largeCall(t, s, active, 20_000)
-		spurious(t, s, "elections without a kill under load", active, sizes.quiet)
+		q.Active(t.Context(), t)
+		creation(t, s, q, 1, sizes.one)
+		creation(t, s, q, 64, sizes.many)
+		largeCall(t, s, q, 9000)
+		largeCall(t, s, q, 20_000)
+		spurious(t, s, "elections without a kill under load", q, sizes.quiet)
 		failover(t, s, "active killed to the next topic created, min / p50 / worst", q, sizes.kills[s])
 	})
 }
@@ -50,21 +50,19 @@ func name() string { return fmt.Sprintf("topic-%d", names.Add(1)) }
 
 // creation creates topics of one partition on three brokers for a while, over as
 // many connections as there may be requests outstanding.
-func creation(t *testing.T, s side, address string, outstanding int, d time.Duration) {
+func creation(t *testing.T, s side, q *cluster.Quorum, outstanding int, d time.Duration) {
 	t.Helper()
 	var wait sync.WaitGroup
 	took := make([][]time.Duration, outstanding)
 	failed := make([]error, outstanding)
-	conns := make([]*broker.Conn, outstanding)
-	for i := range conns {
-		conns[i] = dial(t, address)
-	}
 	began := time.Now()
-	for i, c := range conns {
+	for i := range outstanding {
 		wait.Go(func() {
+			c := client{addresses: q.Addresses}
+			defer c.close()
 			for time.Since(began) < d && failed[i] == nil {
 				start := time.Now()
-				failed[i] = create(c, name(), 1, callPatience)
+				failed[i] = c.do(t.Context(), func(conn *broker.Conn) error { return create(conn, name(), 1, callPatience) })
 				took[i] = append(took[i], time.Since(start))
 			}
 		})
@@ -85,23 +83,21 @@ func creation(t *testing.T, s side, address string, outstanding int, d time.Dura
 	note(t, s, fmt.Sprintf("topics created, %d outstanding", outstanding), target, rate, fmt.Sprintf("%.0f/s", rate))
 	noteDuration(t, s, fmt.Sprintf("create a topic, %d outstanding, p50", outstanding), p50, quantile(all, 0.5))
 	noteDuration(t, s, fmt.Sprintf("create a topic, %d outstanding, p99", outstanding), "", quantile(all, 0.99))
-	for _, c := range conns {
-		c.Close()
-	}
 }
 
 // largeCall creates topics of many partitions, each in one call.
-func largeCall(t *testing.T, s side, address string, partitions int32) {
+func largeCall(t *testing.T, s side, q *cluster.Quorum, partitions int32) {
 	t.Helper()
 	row, target := fmt.Sprintf("one topic of %d partitions", partitions), ""
 	if partitions == 20_000 {
 		target = "1 s"
 	}
-	c := dial(t, address)
+	c := client{addresses: q.Addresses}
+	defer c.close()
 	var took []time.Duration
 	for range sizes.calls {
 		topic, start := name(), time.Now()
-		err := create(c, topic, partitions, callPatience)
+		err := c.do(t.Context(), func(conn *broker.Conn) error { return create(conn, topic, partitions, callPatience) })
 		if refused := (*refusal)(nil); errors.As(err, &refused) {
 			note(t, s, row, target, 0, "refused: "+refused.message)
 			return
@@ -110,7 +106,7 @@ func largeCall(t *testing.T, s side, address string, partitions int32) {
 			t.Fatalf("create a topic of %d partitions: %v", partitions, err)
 		}
 		took = append(took, time.Since(start))
-		if err := remove(c, topic); err != nil {
+		if err := c.do(t.Context(), func(conn *broker.Conn) error { return remove(conn, topic) }); err != nil {
 			t.Fatalf("delete a topic of %d partitions: %v", partitions, err)
 		}
 	}
@@ -119,40 +115,33 @@ func largeCall(t *testing.T, s side, address string, partitions int32) {
 
 // spurious creates and deletes topics for a while and counts the epochs that
 // begin although nobody killed a controller.
-func spurious(t *testing.T, s side, row, address string, d time.Duration) {
+func spurious(t *testing.T, s side, row string, q *cluster.Quorum, d time.Duration) {
 	t.Helper()
 	const clients = 16
-	before, err := epoch(dial(t, address))
-	if err != nil {
-		t.Fatal(err)
-	}
+	watch := client{addresses: q.Addresses}
+	defer watch.close()
+	before := watch.epoch(t)
 	var wait sync.WaitGroup
 	var topics atomic.Int64
-	failed := make([]error, clients)
 	began := time.Now()
-	for i := range clients {
-		c := dial(t, address)
+	for range clients {
 		wait.Go(func() {
-			for time.Since(began) < d && failed[i] == nil {
+			c := client{addresses: q.Addresses}
+			defer c.close()
+			for time.Since(began) < d {
 				topic := name()
-				if failed[i] = create(c, topic, 1, callPatience); failed[i] == nil {
-					failed[i] = remove(c, topic)
+				err := c.do(t.Context(), func(conn *broker.Conn) error { return create(conn, topic, 1, callPatience) })
+				if err == nil {
+					err = c.do(t.Context(), func(conn *broker.Conn) error { return remove(conn, topic) })
 				}
-				topics.Add(1)
+				if err == nil {
+					topics.Add(1)
+				}
 			}
 		})
 	}
 	wait.Wait()
-	if err := errors.Join(failed...); err != nil {
-		t.Logf("%s: a client stopped early: %v", s, err)
-	}
-	elected := "?"
-	if after, err := epoch(dial(t, address)); err == nil {
-		elected = fmt.Sprint(after - before)
-	} else {
-		elected = "at least 1"
-	}
-	note(t, s, row, "0 in 10 minutes", 0, fmt.Sprintf("%s in %v, %d topics created and deleted", elected, time.Since(began).Round(time.Second), topics.Load()))
+	note(t, s, row, "0 in 10 minutes", 0, fmt.Sprintf("%d in %v, %d topics created and deleted", watch.epoch(t)-before, time.Since(began).Round(time.Second), topics.Load()))
 }
 
 // failover kills the active controller and creates a topic on what is left.

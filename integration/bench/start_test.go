@@ -145,8 +145,7 @@ func TestTimings(t *testing.T) {
 			}})
 			q.Start(t.Context(), t)
 			brokers(t, q)
-			active := q.Addresses[q.Active(t.Context(), t)]
-			spurious(t, kvorum, "elections without a kill under load, timing "+label, active, sizes.timingQuiet)
+			spurious(t, kvorum, "elections without a kill under load, timing "+label, q, sizes.timingQuiet)
 			failover(t, kvorum, "failover at timing "+label+", min / p50 / worst", q, sizes.kills[kvorum])
 		})
 	}
