@@ -49,7 +49,7 @@ type ReplacePlan struct {
 // Plan asks the quorum and looks at the directory; nothing is written. It refuses
 // while the controller that is to be replaced still answers.
 func (r *Replace) Plan(ctx context.Context) (*ReplacePlan, error) {
-	status, err := Quorum(ctx, r.Bootstrap, r.Timeout)
+	status, err := r.quorum(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("ask the running controllers, of which a majority must be there: %w", err)
 	}
@@ -67,6 +67,25 @@ func (r *Replace) Plan(ctx context.Context) (*ReplacePlan, error) {
 		return nil, err
 	}
 	return plan, r.inspect(plan)
+}
+
+// askAgain is the pause between two rounds of asking.
+const askAgain = 200 * time.Millisecond
+
+// quorum asks the controllers until ctx ends: after the loss of one the others may
+// be about to elect.
+func (r *Replace) quorum(ctx context.Context) (*QuorumStatus, error) {
+	for {
+		status, err := Quorum(ctx, r.Bootstrap, r.Timeout)
+		if err == nil || r.Bootstrap == "" {
+			return status, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(askAgain):
+		}
+	}
 }
 
 // refuseRunning asks the controller that is to be replaced. One that answers has

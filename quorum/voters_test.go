@@ -46,7 +46,7 @@ func (l *lone) start(self kafka.NodeID, term uint64) {
 		Self: self, DirectoryID: loneDirectory(self, 0), Incarnation: kafka.UUID{0: 7, 14: byte(term), 15: byte(self)},
 		Bootstrap: controller.BootstrapRecords(image.MaxMetadataVersion, controller.DefaultFeatures(image.MaxMetadataVersion), nil),
 		Settings: controller.Settings{ClusterID: "AAAAAAAAAAAAAAAAAAAAAQ", NodeID: self, SessionTimeoutMs: 9000,
-			ControllerFeatures: controller.SupportedFeatures(), VoterIDs: []kafka.NodeID{1, 2, 3}},
+			ControllerFeatures: image.SupportedFeatures(), VoterIDs: []kafka.NodeID{1, 2, 3}},
 		MaxParked: 10,
 	}
 	for id := kafka.NodeID(1); id <= 3; id++ {
