@@ -37,6 +37,9 @@ type Node struct {
 	SuperUsers                []string
 	AllowEveryoneIfNoACLFound bool
 
+	// Tokens is how delegation tokens are made.
+	Tokens DelegationTokens
+
 	// MetricsListener is nil where no metrics are served.
 	MetricsListener *Endpoint
 
@@ -101,6 +104,16 @@ type ClusterRules struct {
 	PropagationMaxWait time.Duration
 	// MaxInflight bounds the requests that wait for their records to commit.
 	MaxInflight int
+}
+
+// DelegationTokens is how delegation tokens are made (KIP-48).
+type DelegationTokens struct {
+	// Secret is what tokens are made from; "": there are none. It is not to be
+	// logged.
+	Secret string
+	// MaxLifetime is the longest life of a token, Expiry the time after which it
+	// must be renewed.
+	MaxLifetime, Expiry time.Duration
 }
 
 // Connections are the limits of the listeners.

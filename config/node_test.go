@@ -90,6 +90,29 @@ func TestNodeDefaults(t *testing.T) {
 	}
 }
 
+// TestNodeTokens: tokens are made where there is a secret, and their times are of
+// no effect without one.
+func TestNodeTokens(t *testing.T) {
+	n := mustNode(t, one)
+	if want := (DelegationTokens{MaxLifetime: 7 * 24 * time.Hour, Expiry: 24 * time.Hour}); n.Tokens != want || len(n.WithoutEffect) != 0 {
+		t.Errorf("got %+v, without effect %v; want %+v", n.Tokens, n.WithoutEffect, want)
+	}
+	times := one + "delegation.token.max.lifetime.ms=2000\ndelegation.token.expiry.time.ms=1000\n"
+	n = mustNode(t, times+"delegation.token.secret.key=s3cret\n")
+	if want := (DelegationTokens{Secret: "s3cret", MaxLifetime: 2 * time.Second, Expiry: time.Second}); n.Tokens != want || len(n.WithoutEffect) != 0 {
+		t.Errorf("got %+v, without effect %v; want %+v", n.Tokens, n.WithoutEffect, want)
+	}
+	n = mustNode(t, times+"delegation.token.secret.key=\n")
+	if n.Tokens.Secret != "" || len(n.WithoutEffect) != 2 {
+		t.Errorf("with an empty secret: %+v, without effect %v", n.Tokens, n.WithoutEffect)
+	}
+	for _, bad := range []string{"delegation.token.max.lifetime.ms=0\n", "delegation.token.expiry.time.ms=0\n"} {
+		if _, err := parseNode(t, one+bad); err == nil || !strings.Contains(err.Error(), "delegation.token") {
+			t.Errorf("%q gives %v", bad, err)
+		}
+	}
+}
+
 func TestNodeOfThree(t *testing.T) {
 	n := mustNode(t, strings.Replace(one, "bootstrap.servers=localhost:9093", "voters=1@a:9093,2@b:9093,3@[fd00::3]:9093", 1)+`
 kvorum.raft.listener=:9095

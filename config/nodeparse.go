@@ -45,6 +45,7 @@ func ParseNode(properties Properties) (*Node, error) {
 	p.rules(n)
 	p.connections(n)
 	p.authorization(n)
+	p.tokens(n)
 	n.MetricsListener = p.address("kvorum.metrics.listener")
 	if len(p.errs) > 0 {
 		return nil, errors.Join(p.errs...)
@@ -254,6 +255,24 @@ func (p *nodeParser) authorization(n *Node) {
 			if p.set(name) {
 				n.WithoutEffect = append(n.WithoutEffect, name)
 			}
+		}
+	}
+}
+
+// tokens reads how delegation tokens are made. As in Kafka an empty secret is one
+// that is not set.
+func (p *nodeParser) tokens(n *Node) {
+	n.Tokens = DelegationTokens{
+		Secret:      p.value("delegation.token.secret.key").Text,
+		MaxLifetime: p.millis("delegation.token.max.lifetime.ms"),
+		Expiry:      p.millis("delegation.token.expiry.time.ms"),
+	}
+	if n.Tokens.Secret != "" {
+		return
+	}
+	for _, name := range []string{"delegation.token.max.lifetime.ms", "delegation.token.expiry.time.ms"} {
+		if p.set(name) {
+			n.WithoutEffect = append(n.WithoutEffect, name)
 		}
 	}
 }

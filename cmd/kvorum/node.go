@@ -193,8 +193,13 @@ func settingsOf(node *config.Node, meta *nodedir.MetaProperties, identity *noded
 		DefaultReplicationFactor: node.Cluster.DefaultReplicationFactor,
 		DeleteTopicEnable:        node.Cluster.DeleteTopicEnable,
 		AuthorizerConfigured:     node.Authorizer,
+		DelegationTokenMaxMs:     node.Tokens.MaxLifetime.Milliseconds(),
+		DelegationTokenExpiryMs:  node.Tokens.Expiry.Milliseconds(),
 		Static:                   node.Static,
 		ControllerFeatures:       image.SupportedFeatures(),
+	}
+	if node.Tokens.Secret != "" {
+		s.DelegationTokenSecret = []byte(node.Tokens.Secret)
 	}
 	for _, v := range identity.Voters {
 		s.VoterIDs = append(s.VoterIDs, v.ID)
