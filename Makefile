@@ -1,6 +1,6 @@
 # The targets that people type; .ci/run is what a change must pass.
 
-.PHONY: test lint bench fuzz ci soak
+.PHONY: test lint bench microbench fuzz ci soak
 
 test:
 	go test ./...
@@ -8,7 +8,11 @@ test:
 lint:
 	bash -euo pipefail -c 'source .ci/lib.sh; formatted; go vet ./...; go run "$$STATICCHECK" ./...; go test ./internal/lint'
 
+# The side by side figures of docs/benchmarks.md; they want a quiet machine and an hour. `make microbench` is every package's own benchmarks.
 bench:
+	KVORUM_BENCH=1 KVORUM_PEERS=required KVORUM_BENCH_TABLE=docs/benchmarks.md go test -count 1 -timeout 3h -v ./integration/bench
+
+microbench:
 	bash -euo pipefail -c 'source .ci/lib.sh; packages | xargs go test -run "^$$" -bench . -benchmem'
 
 fuzz:

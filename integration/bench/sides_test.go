@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"testing"
 	"time"
 
@@ -26,7 +25,8 @@ const (
 	apache side = "Apache 4.3.1"
 )
 
-// full is the run whose figures count.
+// full is the run whose figures count. KVORUM_BENCH_LOAD=1m shortens the ten
+// minutes of load in which elections are counted.
 var full = os.Getenv("KVORUM_BENCH") != ""
 
 // sizes are how much each benchmark does.
@@ -42,7 +42,7 @@ var sizes = struct {
 	timingQuiet time.Duration
 }{
 	one: time.Second, many: 2 * time.Second, calls: 1, kills: map[side]int{kvorum: 3, apache: 1},
-	quiet: 5 * time.Second, idle: time.Second, starts: 1, partitions: 20_000, rounds: rounds(),
+	quiet: 5 * time.Second, idle: time.Second, starts: 1, partitions: 20_000, rounds: 100,
 }
 
 func init() {
@@ -53,6 +53,9 @@ func init() {
 	sizes.kills = map[side]int{kvorum: 50, apache: 10}
 	sizes.quiet, sizes.idle, sizes.starts = 10*time.Minute, 15*time.Second, 10
 	sizes.partitions, sizes.rounds, sizes.timingQuiet = 1_000_000, 3000, time.Minute
+	if d, err := time.ParseDuration(os.Getenv("KVORUM_BENCH_LOAD")); err == nil {
+		sizes.quiet = d
+	}
 }
 
 // release is the metadata.version of all quorums that are measured.
@@ -207,11 +210,4 @@ func leads(ctx context.Context, address string) error {
 		time.Sleep(time.Millisecond)
 	}
 	return fmt.Errorf("%s does not lead: %w", address, last)
-}
-
-func rounds() int {
-	if n, err := strconv.Atoi(os.Getenv("KVORUM_BENCH_ROUNDS")); err == nil {
-		return n
-	}
-	return 300
 }
