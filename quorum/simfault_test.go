@@ -44,9 +44,7 @@ var simFaults = []simFault{
 	}},
 	{name: "an unknown outcome is taken for a commit", before: func(n *simNode, ev Event) Event {
 		if a, ok := ev.(Appended); ok && !a.Accepted {
-			for _, r := range n.core.parked.uncommitted {
-				n.core.parked.propagating = append(n.core.parked.propagating, r)
-			}
+			n.core.parked.propagating = append(n.core.parked.propagating, n.core.parked.uncommitted...)
 			n.core.parked.uncommitted = nil
 		}
 		return ev
