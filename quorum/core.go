@@ -114,6 +114,7 @@ type Core struct {
 	members map[kafka.NodeID]kafka.DirectoryID
 
 	sessions *controller.Sessions
+	memo     controller.Memo
 	parked   parkedReplies
 	replicas replicaPositions
 	timers   []timer

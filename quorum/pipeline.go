@@ -38,6 +38,7 @@ func (c *Core) input(caller controller.Caller) controller.Input {
 		KRaftVersion: c.kraft,
 		Sessions:     c.sessions,
 		Settings:     &c.cfg.Settings,
+		Memo:         &c.memo,
 		Caller:       caller,
 	}
 }

@@ -360,7 +360,7 @@ func (c *topicCreation) effectiveConfigs(values map[string]string) []kmsg.Create
 		return createdConfigs(c.in.layers(), values)
 	}
 	if c.defaults == nil {
-		c.defaults = createdConfigs(c.in.layers(), nil)
+		c.defaults = c.in.Memo.topicDefaults(c.in.layers())
 	}
 	return c.defaults
 }

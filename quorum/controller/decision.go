@@ -34,6 +34,8 @@ type Input struct {
 	Sessions *Sessions
 	// Settings are the controller's own static settings.
 	Settings *Settings
+	// Memo spares decisions what they have computed before; nil spares nothing.
+	Memo *Memo
 	// Caller is who asks. Decisions that users may ask for authorise it.
 	Caller Caller
 }
