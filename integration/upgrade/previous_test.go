@@ -13,9 +13,12 @@ import (
 
 // previous builds the binary of the previous commit and returns its path and
 // the commit. KVORUM_PREVIOUS names another commit. Where there is none to be
-// had, the test is skipped; CI has checked out a history.
+// had, the test is skipped, and so with -short; CI has checked out a history.
 func previous(t *testing.T) (binary, commit string) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("skipped: -short, so no other commit is built")
+	}
 	revision := os.Getenv("KVORUM_PREVIOUS")
 	if revision == "" {
 		revision = "HEAD~1"
