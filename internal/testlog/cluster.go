@@ -117,6 +117,23 @@ func (c *Cluster) Pause(id kafka.NodeID) { c.locked(func() { c.logs[id].paused =
 // Resume lets a node apply again.
 func (c *Cluster) Resume(id kafka.NodeID) { c.locked(func() { c.logs[id].paused = false }) }
 
+// Copy gives a paused node what another one's copy of its store would: a log
+// that begins at the end of a snapshot. files puts the snapshot where the node
+// looks for it, before the store changes.
+func (c *Cluster) Copy(id kafka.NodeID, at kafka.EpochOffset, files func() error) (err error) {
+	c.locked(func() {
+		l := c.logs[id]
+		if err = files(); err != nil {
+			return
+		}
+		for l.node.Behind() > 0 && c.group.log[l.node.applied].outcome.End <= at.Offset {
+			l.node.Apply()
+		}
+		err = l.store.Reset(at, uint64(l.node.Applied()), nil)
+	})
+	return err
+}
+
 // hear delivers the newest leadership instead of one that nobody has taken.
 func (l *Log) hear() {
 	select {
