@@ -23,7 +23,11 @@ func TestExitCodes(t *testing.T) {
 	if err := shell(t, "exit 3").Err(); err == nil || !strings.Contains(err.Error(), "exit status 3") {
 		t.Errorf("exit 3 gave %v", err)
 	}
-	if err := shell(t, "trap 'exit 0' TERM; while :; do sleep 0.01; done").Stop(time.Minute); err != nil {
+	willing := shell(t, "trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done")
+	for !strings.Contains(willing.Tail(), "ready") {
+		time.Sleep(time.Millisecond) // until the trap is set
+	}
+	if err := willing.Stop(time.Minute); err != nil {
 		t.Errorf("a process that ends on SIGTERM gave %v", err)
 	}
 }
