@@ -87,7 +87,7 @@ func partitionJSON(p *image.Partition) any {
 		LeaderEpoch  kafka.LeaderEpoch    `json:"leaderEpoch"`
 		Epoch        kafka.PartitionEpoch `json:"partitionEpoch"`
 		Recovery     image.RecoveryState  `json:"leaderRecoveryState"`
-	}{p.Replicas, p.ISR, p.ELR, p.LastKnownELR, p.Adding, p.Removing, p.Directories, p.Leader, p.LeaderEpoch, p.PartitionEpoch, p.Recovery}
+	}{p.Replicas, append([]kafka.BrokerID{}, p.ISR...), p.ELR, p.LastKnownELR, p.Adding, p.Removing, p.Directories, p.Leader, p.LeaderEpoch, p.PartitionEpoch, p.Recovery}
 }
 
 // configTypeNames are the directories of resource types.

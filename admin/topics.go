@@ -13,7 +13,10 @@ import (
 )
 
 // Topics administers the topics of a cluster through its brokers.
-type Topics struct{ client *kafka.Client }
+type Topics struct {
+	client    *kafka.Client
+	bootstrap string // for errors
+}
 
 // NewTopics returns an administrator that asks the brokers at bootstrap
 // (HOST:PORT, separated by commas). timeout bounds each request.
@@ -21,7 +24,7 @@ func NewTopics(bootstrap string, timeout time.Duration) (*Topics, error) {
 	if bootstrap == "" {
 		return nil, errors.New("no brokers are named: use --bootstrap-server HOST:PORT")
 	}
-	return &Topics{&kafka.Client{Addr: kafka.TCP(strings.Split(bootstrap, ",")...), Timeout: timeout}}, nil
+	return &Topics{&kafka.Client{Addr: kafka.TCP(strings.Split(bootstrap, ",")...), Timeout: timeout}, bootstrap}, nil
 }
 
 // Topic is what describe and list tell of a topic.
@@ -63,7 +66,7 @@ func (t *Topics) Create(ctx context.Context, topics []NewTopic, dryRun bool) err
 	}
 	resp, err := t.client.CreateTopics(ctx, req)
 	if err != nil {
-		return fmt.Errorf("create topics: %w", err)
+		return fmt.Errorf("create topics through %s: %w", t.bootstrap, err)
 	}
 	return joinTopicErrors("create", resp.Errors)
 }
@@ -72,7 +75,7 @@ func (t *Topics) Create(ctx context.Context, topics []NewTopic, dryRun bool) err
 func (t *Topics) Delete(ctx context.Context, names []string) error {
 	resp, err := t.client.DeleteTopics(ctx, &kafka.DeleteTopicsRequest{Topics: names})
 	if err != nil {
-		return fmt.Errorf("delete topics: %w", err)
+		return fmt.Errorf("delete topics through %s: %w", t.bootstrap, err)
 	}
 	return joinTopicErrors("delete", resp.Errors)
 }
@@ -85,7 +88,7 @@ func (t *Topics) AddPartitions(ctx context.Context, name string, total int32, dr
 		ValidateOnly: dryRun,
 	})
 	if err != nil {
-		return fmt.Errorf("add partitions to topic %s: %w", name, err)
+		return fmt.Errorf("add partitions to topic %s through %s: %w", name, t.bootstrap, err)
 	}
 	return joinTopicErrors("add partitions to", resp.Errors)
 }
@@ -104,7 +107,7 @@ func (t *Topics) AlterConfigs(ctx context.Context, name string, set map[string]s
 		Resources: []kafka.IncrementalAlterConfigsRequestResource{resource}, ValidateOnly: dryRun,
 	})
 	if err != nil {
-		return fmt.Errorf("alter configs of topic %s: %w", name, err)
+		return fmt.Errorf("alter configs of topic %s through %s: %w", name, t.bootstrap, err)
 	}
 	for _, r := range resp.Resources {
 		if r.Error != nil {
@@ -136,7 +139,7 @@ func (t *Topics) Describe(ctx context.Context, names []string) ([]Topic, error) 
 	}
 	resp, err := t.client.DescribeConfigs(ctx, req)
 	if err != nil {
-		return nil, fmt.Errorf("describe configs: %w", err)
+		return nil, fmt.Errorf("describe configs through %s: %w", t.bootstrap, err)
 	}
 	for i := range topics {
 		if err := addConfigs(&topics[i], resp); err != nil {
@@ -173,9 +176,9 @@ func addConfigs(topic *Topic, resp *kafka.DescribeConfigsResponse) error {
 func (t *Topics) metadata(ctx context.Context, names []string) ([]Topic, error) {
 	resp, err := t.client.Metadata(ctx, &kafka.MetadataRequest{Topics: names})
 	if err != nil {
-		return nil, fmt.Errorf("read the cluster's metadata: %w", err)
+		return nil, fmt.Errorf("read the cluster's metadata through %s: %w", t.bootstrap, err)
 	}
-	var topics []Topic
+	topics := []Topic{} // JSON shows an empty list, not null
 	for _, m := range resp.Topics {
 		if m.Error != nil {
 			return nil, fmt.Errorf("topic %s: %w", m.Name, m.Error)
