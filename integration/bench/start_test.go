@@ -88,6 +88,11 @@ func elect(t *testing.T) time.Duration {
 // three replicas.
 func TestFirstRecord(t *testing.T) {
 	bench(t, func(t *testing.T, s side, format func(cluster.Options) *cluster.Quorum) {
+		if s != kvorum && !full {
+			// Six Apache processes that start at once on two cores now and then do not find each other
+			// within their own minute: that is no finding about kvorum.
+			t.Skip("skipped: Apache's own cluster is started by the full run only")
+		}
 		kit := peer.Require(t, peer.V43)
 		q := format(cluster.Options{Size: 3})
 		nodes := q.FormatBrokers(t.Context(), t, kit.StartDriver(t), nil, kit, kit, kit)
