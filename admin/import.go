@@ -235,13 +235,9 @@ func (i *Import) checkTargets() error {
 
 // batchAfter is the batch that follows the imported log.
 func batchAfter(end kafka.Offset, epoch kafka.LeaderEpoch, timestampMs int64, controls ...record.Control) ([]byte, error) {
-	var encoded []batch.ControlRecord
-	for _, c := range controls {
-		value, err := record.AppendControl(nil, c)
-		if err != nil {
-			return nil, err
-		}
-		encoded = append(encoded, batch.ControlRecord{Key: record.AppendControlKey(nil, c.ControlType()), Value: value})
+	encoded, err := metadatalog.EncodeControls(controls...)
+	if err != nil {
+		return nil, err
 	}
 	return batch.AppendControl(nil, end, epoch, timestampMs, encoded), nil
 }

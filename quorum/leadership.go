@@ -2,7 +2,9 @@ package quorum
 
 import (
 	"fmt"
+
 	"kvorum/internal/kafka"
+	"kvorum/metadatalog"
 	"kvorum/metadatalog/record"
 	"kvorum/protocol/batch"
 	"kvorum/protocol/errors"
@@ -80,13 +82,9 @@ const kraftVersion = 1
 // controlBatch encodes control records as one batch. The records are our own,
 // so that one that cannot be written is a programmer's error.
 func controlBatch(base kafka.Offset, epoch kafka.LeaderEpoch, nowMs int64, controls ...record.Control) []byte {
-	encoded := make([]batch.ControlRecord, len(controls))
-	for i, control := range controls {
-		value, err := record.AppendControl(nil, control)
-		if err != nil {
-			panic("quorum: " + err.Error())
-		}
-		encoded[i] = batch.ControlRecord{Key: record.AppendControlKey(nil, control.ControlType()), Value: value}
+	encoded, err := metadatalog.EncodeControls(controls...)
+	if err != nil {
+		panic("quorum: " + err.Error())
 	}
 	return batch.AppendControl(nil, base, epoch, nowMs, encoded)
 }

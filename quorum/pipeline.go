@@ -54,13 +54,18 @@ func (c *Core) apply(d controller.Decision) error {
 		return err
 	}
 	c.pending = folded
+	c.enqueue(batches...)
+	c.stats.DecisionRecords += int64(len(d.Records))
+	return nil
+}
+
+// enqueue adds batches that follow the queue.
+func (c *Core) enqueue(batches ...pendingBatch) {
 	for _, b := range batches {
 		c.queue = append(c.queue, b)
 		c.bytes += len(b.data)
+		c.next = b.end
 	}
-	c.next = batches[len(batches)-1].end
-	c.stats.DecisionRecords += int64(len(d.Records))
-	return nil
 }
 
 // encode turns a decision into batches from c.next on, and the image after

@@ -108,24 +108,10 @@ func (c *Controller) answer(ctx context.Context, from origin, r *protocol.Reques
 
 // timeoutOf is how long the client of a request waits for its answer.
 func timeoutOf(req kmsg.Request) time.Duration {
-	var ms int32
-	switch r := req.(type) {
-	case *kmsg.CreateTopicsRequest:
-		ms = r.TimeoutMillis
-	case *kmsg.DeleteTopicsRequest:
-		ms = r.TimeoutMillis
-	case *kmsg.CreatePartitionsRequest:
-		ms = r.TimeoutMillis
-	case *kmsg.ElectLeadersRequest:
-		ms = r.TimeoutMillis
-	case *kmsg.AlterPartitionAssignmentsRequest:
-		ms = r.TimeoutMillis
-	case *kmsg.ListPartitionReassignmentsRequest:
-		ms = r.TimeoutMillis
-	case *kmsg.UpdateFeaturesRequest:
-		ms = r.TimeoutMillis
+	if r, ok := req.(kmsg.TimeoutRequest); ok {
+		return time.Duration(r.Timeout()) * time.Millisecond
 	}
-	return time.Duration(ms) * time.Millisecond
+	return 0
 }
 
 // envelope answers a request that a broker forwards for its client. The broker

@@ -67,10 +67,7 @@ func (c *Core) voterAt(id kafka.NodeID) int {
 func (c *Core) changeVoter(i int, change func(*record.QuorumVoter)) {
 	updated := &record.KRaftVoters{Version: c.nextVoters.Version, Voters: slices.Clone(c.nextVoters.Voters)}
 	change(&updated.Voters[i])
-	data := controlBatch(c.next, c.epoch, c.now, updated)
-	c.next++
-	c.queue = append(c.queue, pendingBatch{end: c.next, data: data})
-	c.bytes += len(data)
+	c.enqueue(pendingBatch{end: c.next + 1, data: controlBatch(c.next, c.epoch, c.now, updated)})
 	c.nextVoters = updated
 }
 

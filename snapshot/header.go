@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"kvorum/metadatalog"
 	"kvorum/metadatalog/record"
 	"kvorum/protocol/batch"
 )
@@ -35,31 +36,14 @@ func (h Header) controls() ([]batch.ControlRecord, error) {
 	if h.Voters != nil {
 		list = append(list, h.Voters)
 	}
-	return encodeControls(list)
+	return metadatalog.EncodeControls(list...)
 }
 
-func encodeControls(list []record.Control) (out []batch.ControlRecord, err error) {
-	for _, c := range list {
-		value, err := record.AppendControl(nil, c)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, batch.ControlRecord{Key: record.AppendControlKey(nil, c.ControlType()), Value: value})
-	}
-	return out, nil
-}
-
-// decodeControls reads all records of a control batch.
-func decodeControls(v batch.View) (list []record.Control, err error) {
-	it := v.MetadataRecords()
-	for it.Next() {
-		c, err := record.DecodeControl(it.Key(), it.Value())
-		if err != nil {
-			return nil, fmt.Errorf("%w: record %d: %w", ErrDamaged, it.Offset(), err)
-		}
-		list = append(list, c)
-	}
-	if err := it.Err(); err != nil {
+// decodeControls reads the records of a control batch; what cannot be read makes
+// the snapshot a damaged one.
+func decodeControls(v batch.View) ([]record.Control, error) {
+	list, err := metadatalog.DecodeControls(v)
+	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return list, nil

@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"kvorum/internal/kafka"
+	"kvorum/metadatalog"
 	"kvorum/metadatalog/record"
 	"kvorum/protocol/batch"
 )
@@ -271,7 +272,7 @@ func TestReaderRefuses(t *testing.T) {
 }
 
 func control(t *testing.T, list ...record.Control) batch.View {
-	records, err := encodeControls(list)
+	records, err := metadatalog.EncodeControls(list...)
 	must(t, err)
 	return batch.AppendControl(nil, 0, 2, 0, records)
 }

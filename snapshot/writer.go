@@ -7,6 +7,7 @@ import (
 
 	"kvorum/internal/kafka"
 	"kvorum/internal/vfs"
+	"kvorum/metadatalog"
 	"kvorum/metadatalog/record"
 	"kvorum/protocol/batch"
 )
@@ -127,7 +128,7 @@ func (w *Writer) Finish() error {
 	if err := w.Flush(); err != nil {
 		return errors.Join(err, w.Abort())
 	}
-	footer, err := encodeControls([]record.Control{&record.SnapshotFooter{}})
+	footer, err := metadatalog.EncodeControls(&record.SnapshotFooter{})
 	if err != nil {
 		return errors.Join(err, w.Abort())
 	}

@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"kvorum/internal/kafka"
+	"kvorum/internal/vfs"
 )
 
 // MetaProperties is a directory's meta.properties (MetaProperties.java). Version
@@ -138,37 +139,8 @@ func readSmall(path string) (string, error) {
 // WriteFile replaces a file whole: temporary file, fsync, rename, fsync of the
 // directory. After a crash there is the old content or the new.
 func WriteFile(path string, content []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	defer os.Remove(tmp.Name()) // fails after the rename, as it should
-	if _, err = tmp.Write(content); err == nil {
-		err = tmp.Sync()
-	}
-	if closeErr := tmp.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Chmod(tmp.Name(), 0o644)
-	}
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err == nil {
-		err = syncDir(filepath.Dir(path))
-	}
-	if err != nil {
+	if err := vfs.Replace(vfs.Default, path, content); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"kvorum/internal/kafka"
+	"kvorum/metadatalog"
 	"kvorum/metadatalog/image"
 	"kvorum/metadatalog/record"
 	"kvorum/protocol/batch"
@@ -22,20 +23,6 @@ func decode(v batch.View) ([]record.Record, error) {
 		records = append(records, m.Record)
 	}
 	return records, it.Err()
-}
-
-// decodeControls reads the control records of a batch.
-func decodeControls(v batch.View) ([]record.Control, error) {
-	var controls []record.Control
-	it := v.MetadataRecords()
-	for it.Next() {
-		c, err := record.DecodeControl(it.Key(), it.Value())
-		if err != nil {
-			return nil, fmt.Errorf("record at offset %d: %w", it.Offset(), err)
-		}
-		controls = append(controls, c)
-	}
-	return controls, it.Err()
 }
 
 // snapshotLoad is a snapshot being read.
@@ -83,7 +70,7 @@ func (l *snapshotLoad) add(v batch.View) error {
 }
 
 func (l *snapshotLoad) addControls(v batch.View, first bool) error {
-	controls, err := decodeControls(v)
+	controls, err := metadatalog.DecodeControls(v)
 	if err != nil {
 		return err
 	}

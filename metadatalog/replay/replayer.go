@@ -12,6 +12,7 @@ import (
 	"iter"
 
 	"kvorum/internal/kafka"
+	"kvorum/metadatalog"
 	"kvorum/metadatalog/image"
 	"kvorum/metadatalog/record"
 	"kvorum/protocol/batch"
@@ -148,7 +149,7 @@ func (r *Replayer) feedOne(v batch.View, steps []Published) ([]Published, error)
 
 // feedControl moves the position past a control batch and tells the observer.
 func (r *Replayer) feedControl(v batch.View) error {
-	controls, err := decodeControls(v)
+	controls, err := metadatalog.DecodeControls(v)
 	if err != nil {
 		return err
 	}

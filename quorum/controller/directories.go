@@ -74,7 +74,7 @@ func (a *directoryAssignment) assign(topic *image.Topic, id kafka.PartitionID, d
 	c := a.pass.change(ref, a.pass.current(ref, part))
 	c.directories = map[kafka.BrokerID]kafka.DirectoryID{a.broker.ID: dir}
 	a.pass.apply(ref, c)
-	if !onlineDirectory(a.broker, dir) {
+	if !a.broker.HasDirectory(dir) {
 		a.offline = append(a.offline, ref)
 	}
 	return errors.None

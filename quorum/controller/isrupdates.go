@@ -168,14 +168,8 @@ func (p *partitionPass) leaderAcceptor(part *image.Partition, u isrUpdate) func(
 		if b == nil || id == u.remove || id == u.unclean || b.InControlledShutdown || b.Fenced && id != u.add {
 			return false
 		}
-		return onlineDirectory(b, part.Directory(id))
+		return b.HasDirectory(part.Directory(id))
 	}
-}
-
-// onlineDirectory reports whether a directory can be served from. LOST never
-// can, not even on a broker whose directories are not known (DirectoryId.isOnline).
-func onlineDirectory(b *image.Broker, dir kafka.DirectoryID) bool {
-	return dir != kafka.DirectoryLost && b.HasDirectory(dir)
 }
 
 // lookAt makes t the topic whose rules apply.

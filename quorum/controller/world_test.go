@@ -158,7 +158,7 @@ func checkPartition(im *image.Image, p *image.Partition) error {
 		return fmt.Errorf("the leader is not in the ISR")
 	case p.Leader != kafka.NoLeader && !leader.Active():
 		return fmt.Errorf("the leader is not active")
-	case p.Leader != kafka.NoLeader && !onlineDirectory(leader, p.Directory(p.Leader)):
+	case p.Leader != kafka.NoLeader && !leader.HasDirectory(p.Directory(p.Leader)):
 		return fmt.Errorf("the leader's directory is offline")
 	case !containsAll(p.Replicas, p.ISR) || !containsAll(p.Replicas, p.ELR):
 		return fmt.Errorf("ISR or ELR are no replicas")
