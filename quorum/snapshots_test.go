@@ -132,6 +132,8 @@ func TestSnapshotsBoundTheLog(t *testing.T) {
 // TestDamagedSnapshot: a start goes on with the snapshot before a damaged one.
 func TestDamagedSnapshot(t *testing.T) {
 	w := newWired(t, func(cfg *ControllerConfig) { cfg.Snapshots.Bytes = 1 })
+	// A slow snapshot covers what was committed meanwhile, so each is waited for.
+	w.waitSnapshot(func(latest, _ kafka.EpochOffset) bool { return latest.Offset == w.store.EndOffset() })
 	w.grow()
 	w.waitSnapshot(func(latest, earliest kafka.EpochOffset) bool {
 		return latest.Offset == w.store.EndOffset() && earliest != latest
