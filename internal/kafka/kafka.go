@@ -3,6 +3,8 @@
 // nothing of kvorum and anyone may import it.
 package kafka
 
+import "strconv"
+
 // Offset is the position of one record in a log, counted from 0. As the end of
 // a range it is exclusive (one past the last record); -1 means "none".
 type Offset int64
@@ -55,4 +57,16 @@ type ProducerID int64
 type EpochOffset struct {
 	Offset Offset
 	Epoch  LeaderEpoch
+}
+
+// TopicPartition names one partition of a topic, as clients and directories of
+// a broker do ("orders-3").
+type TopicPartition struct {
+	Topic     string
+	Partition PartitionID
+}
+
+// String is the partition's directory name, topic-partition.
+func (p TopicPartition) String() string {
+	return p.Topic + "-" + strconv.Itoa(int(p.Partition))
 }

@@ -66,3 +66,9 @@ func TestUUIDJSONAndOrder(t *testing.T) {
 		t.Error("Compare does not order by bytes")
 	}
 }
+
+func TestTopicPartition(t *testing.T) {
+	if got := (TopicPartition{Topic: "a-b", Partition: 12}).String(); got != "a-b-12" {
+		t.Errorf("the name is %q", got)
+	}
+}
