@@ -47,7 +47,7 @@ var rooms = map[string][]string{
 	"quorum/controller":  {"metadatalog/image", "security"},
 	"quorum/raft":        {"metadatalog", "snapshot"},
 	"quorum":             {"quorum/controller", "quorum/raft", "metadatalog/replay", "listener", "protocol", "metadatalog/image", "metadatalog", "snapshot", "security"},
-	"broker/storage":     {},
+	"broker/storage":     {"broker/storage/checkpoint", "broker/storage/producer"},
 	"broker/replica":     {"broker/replica/core", "broker/storage", "metadatalog/image", "protocol"},
 	"broker/group":       {},
 	"broker/txn":         {},
@@ -61,6 +61,11 @@ var rooms = map[string][]string{
 
 	// A leaf of its own, so that the rules of purity hold for it.
 	"broker/replica/core": {},
+	// What a partition's log knows of its producers is decided by values alone, and
+	// the small text files of a log directory are formats: both are read without
+	// segments and threads around them.
+	"broker/storage/producer":   {},
+	"broker/storage/checkpoint": {},
 }
 
 // sealed rooms are imported by nobody but themselves.
