@@ -3,8 +3,9 @@
 //
 // Everything that is stored or sent as "records" is a string of such batches:
 // the metadata log, its snapshots, partition logs, and the record fields of
-// Produce and Fetch. The package is a leaf and pure: it works on bytes that
-// its caller owns, never copies them to read them, and never trusts them.
+// Produce and Fetch. The package is a leaf: it works on bytes that its caller
+// owns, never copies them to read them, and never trusts them. It has no state
+// but pools of the codecs' tables.
 //
 // Header, big endian, 61 bytes:
 //
@@ -86,8 +87,9 @@ var (
 	ErrCorrupt = errors.New("batch is corrupt")
 	// ErrMagic marks a batch of the formats before v2, which is not read here.
 	ErrMagic = errors.New("batch is not of format v2")
-	// ErrCompressed is what record iteration over a compressed batch gives.
-	ErrCompressed = errors.New("batch is compressed and cannot be opened here")
+	// ErrCompressed is what Records of a compressed batch gives: RecordsIn walks
+	// what AppendInflated made of it.
+	ErrCompressed = errors.New("batch is compressed")
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -181,8 +183,7 @@ func (v View) Epoch() kafka.LeaderEpoch { return kafka.LeaderEpoch(v.i32(offEpoc
 // Attributes is the raw attributes field.
 func (v View) Attributes() int16 { return v.i16(offAttributes) }
 
-// Compression is the codec of the records: 0 none, 1 gzip, 2 snappy, 3 lz4,
-// 4 zstd; 5 to 7 are undefined.
+// Compression is the number of the codec of the records.
 func (v View) Compression() int8 { return int8(v.Attributes() & attrCompression) }
 
 // Control reports whether the batch holds control records.
