@@ -60,8 +60,11 @@ const (
 	// has nothing to apply it to, as with Apache's controllers.
 	OnBroker
 	// Accepted: the key sizes something that kvorum does not have (threads, for
-	// instance), so that no promise is broken by going on without it.
+	// instance) or does not serve yet and does not announce (transactions), so that
+	// no promise is broken by going on without it.
 	Accepted
+	// RefusedOnBroker: OnBroker on a controller, Refused on a broker.
+	RefusedOnBroker
 	// Refused: the key asks for something that this release does not do. Any
 	// value but the default is an error at start.
 	Refused
@@ -69,7 +72,7 @@ const (
 
 // String writes the effect as the reference shows it.
 func (e Effect) String() string {
-	return [...]string{"in effect", "brokers only", "accepted", "refused unless default"}[e]
+	return [...]string{"in effect", "brokers only", "accepted", "refused on brokers unless default", "refused unless default"}[e]
 }
 
 // Default is a key's default value. The zero Default is "no value" (null).

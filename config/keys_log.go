@@ -4,7 +4,7 @@ package config
 var logKeys = []Key{
 	{Name: "log.dir", Type: List, Default: is("/tmp/kafka-logs"), Valid: listOf(notEmpty), Importance: High, Scopes: ScopeNode, Effect: OnController, Doc: "Data directory, where log.dirs is not set."},
 	{Name: "log.dirs", Type: List, Default: unset, Valid: listOf(notEmpty), Importance: High, Scopes: ScopeNode, Effect: OnController, Doc: "Data directories, separated by commas."},
-	{Name: "cordoned.log.dirs", Type: List, Default: is(""), Valid: listOf(emptyAllowed), Importance: Medium, Scopes: ScopeNode | ScopeBroker, Effect: OnBroker, Doc: "Data directories of a broker that take no new replicas."},
+	{Name: "cordoned.log.dirs", Type: List, Default: is(""), Valid: listOf(emptyAllowed), Importance: Medium, Scopes: ScopeNode | ScopeBroker, Effect: RefusedOnBroker, Doc: "Data directories of a broker that take no new replicas."},
 	{Name: "log.dir.failure.timeout.ms", Type: Long, Default: is("30000"), Valid: atLeast(1), Importance: Low, Scopes: ScopeNode, Effect: OnBroker, Doc: "Time within which a broker must tell the controllers of a failed directory, or it stops."},
 	{Name: "log.segment.bytes", Type: Int, Default: is("1073741824"), Valid: atLeast(1048576), Importance: High, Scopes: ScopeNode | ScopeCluster | ScopeBroker, Effect: OnController, Doc: "Default of segment.bytes."},
 	{Name: "log.roll.ms", Type: Long, Default: unset, Importance: High, Scopes: ScopeNode | ScopeCluster | ScopeBroker, Effect: OnController, Doc: "Default of segment.ms; wins over log.roll.hours."},
@@ -42,7 +42,7 @@ var logKeys = []Key{
 	{Name: "log.message.timestamp.after.max.ms", Type: Long, Default: is("3600000"), Valid: atLeast(0), Importance: Medium, Scopes: ScopeNode | ScopeCluster | ScopeBroker, Effect: OnController, Doc: "Default of message.timestamp.after.max.ms."},
 	{Name: "log.local.retention.ms", Type: Long, Default: is("-2"), Valid: atLeast(-2), Importance: Medium, Scopes: ScopeNode | ScopeCluster | ScopeBroker, Effect: OnController, Doc: "Default of local.retention.ms."},
 	{Name: "log.local.retention.bytes", Type: Long, Default: is("-2"), Valid: atLeast(-2), Importance: Medium, Scopes: ScopeNode | ScopeCluster | ScopeBroker, Effect: OnController, Doc: "Default of local.retention.bytes."},
-	{Name: "log.initial.task.delay.ms", Type: Long, Default: is("30000"), Valid: atLeast(0), Importance: Low, Scopes: ScopeNode, Effect: OnBroker, Internal: true, Doc: "Pause after the start before the background work on logs begins."},
+	{Name: "log.initial.task.delay.ms", Type: Long, Default: is("30000"), Valid: atLeast(0), Importance: Low, Scopes: ScopeNode, Effect: Accepted, Internal: true, Doc: "Pause after the start before the background work on logs begins."},
 	{Name: "num.recovery.threads.per.data.dir", Type: Int, Default: is("2"), Valid: atLeast(1), Importance: High, Scopes: ScopeNode | ScopeCluster | ScopeBroker, Effect: OnBroker, Doc: "Logs of one directory that are recovered at one time."},
 	{Name: "message.max.bytes", Type: Int, Default: is("1048588"), Valid: atLeast(0), Importance: High, Scopes: ScopeNode | ScopeCluster | ScopeBroker, Effect: OnController, Doc: "Default of max.message.bytes."},
 	{Name: "compression.type", Type: String, Default: is("producer"), Valid: oneOf("uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"), Importance: High, Scopes: ScopeNode | ScopeCluster | ScopeBroker, Effect: OnController, Doc: "Default of the topic key of the same name."},

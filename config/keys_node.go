@@ -2,7 +2,7 @@ package config
 
 // identityKeys: who this node is, and the quorum it belongs to.
 var identityKeys = []Key{
-	{Name: "process.roles", Type: List, Default: required, Valid: listOf(notEmpty, "broker", "controller"), Importance: High, Scopes: ScopeNode, Effect: OnController, Doc: "Roles of this process. This release runs controllers: the only accepted value is controller."},
+	{Name: "process.roles", Type: List, Default: required, Valid: listOf(notEmpty, "broker", "controller"), Importance: High, Scopes: ScopeNode, Effect: OnController, Doc: "Roles of this process: controller, broker, or both in one process."},
 	{Name: "node.id", Type: Int, Default: required, Valid: atLeast(0), Importance: High, Scopes: ScopeNode, Effect: OnController, Doc: "Id of this node; unique among all controllers and brokers of the cluster."},
 	{Name: "broker.id", Type: Int, Default: is("-1"), Importance: High, Scopes: ScopeNode, Effect: OnController, Doc: "Old name of node.id. If both are set they must be equal."},
 	{Name: "broker.rack", Type: String, Default: unset, Importance: Medium, Scopes: ScopeNode, Effect: OnBroker, Doc: "Rack of a broker, used to spread replicas."},

@@ -6,14 +6,23 @@ import (
 	"kvorum/internal/kafka"
 )
 
-// Node is what a controller takes from its server.properties, read and
-// checked. It is a value: nothing in it changes after ParseNode.
+// Node is what a node takes from its server.properties, read and checked. It is
+// a value: nothing in it changes after ParseNode.
 type Node struct {
 	ID kafka.NodeID
 
-	// Listeners are the controller listeners in the order of
-	// controller.listener.names; the first is the one that brokers use.
+	// Controller reports whether the node has the role of a controller. Broker is
+	// nil where it has not that of a broker.
+	Controller bool
+	Broker     *Broker
+
+	// Listeners are a controller's listeners in the order of
+	// controller.listener.names; the first is the one that brokers use. A broker
+	// alone has none here.
 	Listeners []Listener
+	// ControllerListener is the first of controller.listener.names: the name of the
+	// listener at which a broker finds the controllers.
+	ControllerListener string
 	// InterBrokerListener is inter.broker.listener.name, empty where not set.
 	InterBrokerListener string
 	// Voters is controller.quorum.voters, BootstrapServers
@@ -45,8 +54,8 @@ type Node struct {
 
 	// Static is the file as it was written, the lowest of Layers.
 	Static map[string]string
-	// WithoutEffect names the keys that were set and change nothing on a
-	// controller; the start is to log them, so that none is ignored silently.
+	// WithoutEffect names the keys that were set and change nothing on this
+	// node; the start is to log them, so that none is ignored silently.
 	WithoutEffect []string
 }
 

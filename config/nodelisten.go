@@ -9,49 +9,98 @@ import (
 // maxListeners bounds the listeners of a node; Kafka's have a handful.
 const maxListeners = 32
 
-// listeners reads the controller listeners. A controller listens on nothing
-// else, as with Apache.
+// listeners reads the listeners of both roles: those that
+// controller.listener.names names are the controller's, all others the
+// broker's (KafkaConfig.validateValues).
 func (p *nodeParser) listeners(n *Node) {
 	if !p.set("controller.listener.names") {
-		p.fail("controller.listener.names", "controller.listener.names is not set; name the listeners of this controller, for instance CONTROLLER")
+		p.fail("controller.listener.names", "controller.listener.names is not set; name the listeners of the controllers, for instance CONTROLLER")
 		return
 	}
-	if !p.set("listeners") {
+	if !p.set("listeners") && n.Controller {
 		p.fail("listeners", "listeners is not set; a controller listens on its controller.listener.names, for instance CONTROLLER://:9093")
 		return
 	}
 	bind := p.endpoints("listeners")
-	advertised := p.endpoints("advertised.listeners")
+	if !p.set("listeners") {
+		bind = []Listener{mustListener(nodeIndex["listeners"].Default.Text)}
+	}
 	names := p.value("controller.listener.names").List
+	n.ControllerListener = strings.ToUpper(names[0]) // the list is not empty
+	p.controllerListeners(n, bind, names)
+	for _, l := range bind {
+		if !slices.ContainsFunc(names, func(name string) bool { return strings.ToUpper(name) == l.Name }) {
+			p.brokerListener(n, l)
+		}
+	}
+	p.advertise(n, p.endpoints("advertised.listeners"))
+	n.InterBrokerListener = p.value("inter.broker.listener.name").Text
+}
+
+// controllerListeners takes those of the listeners that are a controller's.
+func (p *nodeParser) controllerListeners(n *Node, bind []Listener, names []string) {
 	for _, name := range names {
 		i := slices.IndexFunc(bind, func(l Listener) bool { return l.Name == strings.ToUpper(name) })
-		if i < 0 {
+		switch {
+		case i >= 0 && !n.Controller && n.Broker != nil:
+			p.fail("listeners", "listeners: %s is a listener of the controllers (controller.listener.names); a node with process.roles=broker does not listen on it", name)
+		case i >= 0:
+			p.protocol(bind[i].Name)
+			n.Listeners = append(n.Listeners, bind[i])
+		case n.Controller:
 			p.fail("controller.listener.names", "controller.listener.names: %s is not among listeners=%s", name, p.layers.Static["listeners"])
-			continue
 		}
-		p.protocol(bind[i].Name)
-		n.Listeners = append(n.Listeners, bind[i])
 	}
-	if len(bind) > len(n.Listeners) {
+}
+
+// brokerListener takes a listener that is not a controller's.
+func (p *nodeParser) brokerListener(n *Node, l Listener) {
+	if n.Broker == nil {
 		p.fail("listeners", "listeners must only contain controller listeners from controller.listener.names when process.roles=controller")
+		return
 	}
-	p.advertise(n, advertised)
-	n.InterBrokerListener = p.value("inter.broker.listener.name").Text
+	p.protocol(l.Name)
+	n.Broker.Listeners = append(n.Broker.Listeners, l)
+}
+
+// mustListener reads an entry of the registry.
+func mustListener(entry string) Listener {
+	l, err := parseListener(entry)
+	if err != nil {
+		panic("config: " + err.Error())
+	}
+	return l
 }
 
 // advertise lays advertised.listeners over the listeners' own addresses.
 func (p *nodeParser) advertise(n *Node, advertised []Listener) {
 	for _, a := range advertised {
-		i := slices.IndexFunc(n.Listeners, func(l Listener) bool { return l.Name == a.Name })
+		own := n.listener(a.Name)
 		switch {
-		case i < 0:
+		case own == nil:
 			p.fail("advertised.listeners", "advertised.listeners: %s is not among the listeners", a.Name)
 		case a.Bind.Host == "" || a.Bind.Host == "0.0.0.0" || a.Bind.Host == "::":
 			p.fail("advertised.listeners", "advertised.listeners cannot use the nonroutable meta-address %s; name an address that brokers can reach", a.Bind)
 		default:
-			n.Listeners[i].Advertised = a.Bind
+			own.Advertised = a.Bind
 		}
 	}
+}
+
+// listener is the node's listener of that name, nil if it has none.
+func (n *Node) listener(name string) *Listener {
+	lists := [][]Listener{n.Listeners}
+	if n.Broker != nil {
+		lists = append(lists, n.Broker.Listeners)
+	}
+	for _, list := range lists {
+		for i := range list {
+			if list[i].Name == name {
+				return &list[i]
+			}
+		}
+	}
+	return nil
 }
 
 // endpoints reads NAME://host:port,...; names and ports may come once.

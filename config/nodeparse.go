@@ -23,11 +23,12 @@ type nodeParser struct {
 	errs   []error
 }
 
-// ParseNode reads the configuration of a controller. The error lists
+// ParseNode reads the configuration of a node. The error lists
 // everything that is wrong, each with its line and what to do.
 func ParseNode(properties Properties) (*Node, error) {
 	p := &nodeParser{lines: make(map[string]int), layers: Layers{Static: properties.Map()}}
 	n := &Node{Static: properties.Map()}
+	p.roles(n)
 	for _, property := range properties {
 		p.lines[property.Name] = property.Line
 		if p.property(n, property); len(p.errs) >= maxErrors {
@@ -46,6 +47,9 @@ func ParseNode(properties Properties) (*Node, error) {
 	p.connections(n)
 	p.authorization(n)
 	p.tokens(n)
+	if n.Broker != nil {
+		p.broker(n)
+	}
 	n.MetricsListener = p.address("kvorum.metrics.listener")
 	if len(p.errs) > 0 {
 		return nil, errors.Join(p.errs...)
@@ -76,9 +80,11 @@ func (p *nodeParser) property(n *Node, property Property) {
 		return
 	}
 	switch {
-	case k.Effect == Refused && v.String() != "" && v.String() != k.Default.Text:
-		p.refuse(k, v)
-	case k.Effect == OnBroker || k.Effect == Accepted:
+	case k.Effect == Refused || k.Effect == RefusedOnBroker && n.Broker != nil:
+		if v.String() != "" && v.String() != k.Default.Text {
+			p.refuse(k, v)
+		}
+	case k.Effect == Accepted || k.Effect != OnController && n.Broker == nil:
 		n.WithoutEffect = append(n.WithoutEffect, name)
 	}
 }
@@ -152,13 +158,21 @@ func (p *nodeParser) address(name string) *Endpoint {
 	return &e
 }
 
+// roles reads what the node is, before anything that depends on it.
+func (p *nodeParser) roles(n *Node) {
+	for _, role := range splitList(p.layers.Static["process.roles"]) {
+		switch role {
+		case "broker":
+			n.Broker = new(Broker)
+		case "controller":
+			n.Controller = true
+		}
+	}
+}
+
 func (p *nodeParser) identity(n *Node) {
-	roles, ok := p.layers.Static["process.roles"]
-	switch {
-	case !ok:
-		p.fail("process.roles", "process.roles is not set; set process.roles=controller")
-	case strings.Contains(roles, "broker"):
-		p.fail("process.roles", "process.roles=%s: this release runs controllers only; set process.roles=controller and run Apache Kafka brokers against it", roles)
+	if !p.set("process.roles") {
+		p.fail("process.roles", "process.roles is not set; set process.roles=broker,controller for a node that is both, or one of the two")
 	}
 	id := "node.id"
 	if !p.set(id) && p.set("broker.id") {
@@ -190,7 +204,12 @@ func (p *nodeParser) quorum(n *Node) {
 		p.fail("controller.quorum.voters", "neither controller.quorum.bootstrap.servers nor controller.quorum.voters is set; "+
 			"name the addresses at which brokers reach the controllers")
 	}
-	p.includesSelf(n, "controller.quorum.voters", n.Voters)
+	switch {
+	case n.Controller:
+		p.includesSelf(n, "controller.quorum.voters", n.Voters)
+	case slices.ContainsFunc(n.Voters, func(v Voter) bool { return v.ID == n.ID }):
+		p.fail("controller.quorum.voters", "controller.quorum.voters names this node (node.id=%d), which is a broker; a broker that is a controller too has process.roles=broker,controller", n.ID)
+	}
 }
 
 func (p *nodeParser) includesSelf(n *Node, name string, voters []Voter) {
@@ -250,6 +269,9 @@ func (p *nodeParser) authorization(n *Node) {
 		n.SuperUsers = append(n.SuperUsers, user)
 	}
 	n.AllowEveryoneIfNoACLFound = p.value("allow.everyone.if.no.acl.found").Bool
+	if n.Authorizer && n.Broker != nil {
+		p.fail("authorizer.class.name", "authorizer.class.name: a broker of this release has no authorizer and would let everybody do everything; remove the line, or run controllers and Apache Kafka brokers")
+	}
 	if !n.Authorizer {
 		for _, name := range []string{"super.users", "allow.everyone.if.no.acl.found"} {
 			if p.set(name) {

@@ -1,11 +1,23 @@
 package config
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // raft reads how the controllers talk among themselves. The Raft port takes
 // whatever comes from a peer that it trusts, so that outside loopback there
 // has to be TLS.
 func (p *nodeParser) raft(n *Node) {
+	if !n.Controller {
+		for name := range p.lines {
+			if strings.HasPrefix(name, "kvorum.raft.") {
+				n.WithoutEffect = append(n.WithoutEffect, name)
+			}
+		}
+		slices.Sort(n.WithoutEffect)
+		return
+	}
 	r := Raft{
 		Listener:        p.address("kvorum.raft.listener"),
 		Voters:          p.voters("kvorum.raft.voters"),

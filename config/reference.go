@@ -34,8 +34,9 @@ const referenceHead = `# Configuration
 ` + "`kvorum server --config server.properties`" + ` takes Kafka's keys. An unknown key is an error that names the nearest known one, a key
 that is set twice is an error, and so is a key that asks for something this release does not do ("refused unless default").
 
-The column *here* says what a key of server.properties does on a controller:
-in effect; *brokers only*: read and checked, with nothing to apply it to; *accepted*: it sizes something that kvorum does not have.
+The column *here* says what a key of server.properties does: *in effect*; *brokers only*: a controller reads and checks it, with nothing to apply it to;
+*accepted*: it sizes something that kvorum does not have, or tunes a protocol that this release does not serve and does not announce; *refused on brokers unless
+default*: a broker does not start with it, a controller takes it as Apache's does.
 *Dynamic* keys can also be changed at run time with ` + "`kafka-configs --entity-type brokers`" + `: *cluster* for all brokers or one, *broker* for one only.
 `
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 
@@ -24,6 +25,9 @@ func serverCommand() *cobra.Command {
 			node, err := readNode(configFile)
 			if err != nil {
 				return err
+			}
+			if node.Broker != nil {
+				return fmt.Errorf("%s: process.roles names broker, which this build cannot run yet", configFile)
 			}
 			logger = logger.With("node", int32(node.ID))
 			for _, key := range node.WithoutEffect {

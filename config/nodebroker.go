@@ -1,0 +1,111 @@
+package config
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// Broker is what a node with the role of a broker takes from its
+// server.properties besides what every node does. What an operator may change
+// at run time is not here: it comes from Layers, whose lowest is Node.Static.
+type Broker struct {
+	// Listeners are those of clients and of other brokers, in the order of
+	// listeners. InterBroker is the name of the one that other brokers use.
+	Listeners   []Listener
+	InterBroker string
+	// Rack is broker.rack, empty where not set.
+	Rack string
+
+	// HeartbeatInterval and SessionTimeout are this broker's own: the controllers
+	// have theirs.
+	HeartbeatInterval, SessionTimeout time.Duration
+	// RegistrationTimeout is how long the first registration may take; after it
+	// the broker gives up.
+	RegistrationTimeout time.Duration
+	// StartupTimeout bounds the whole start.
+	StartupTimeout time.Duration
+	// ControlledShutdown tells the controllers before the broker stops, so that
+	// its partitions have other leaders by then.
+	ControlledShutdown bool
+	// DirectoryFailureTimeout is how long a failed directory may stay unknown to
+	// the controllers.
+	DirectoryFailureTimeout time.Duration
+
+	// RequestTimeout bounds one request to a controller, MetadataTimeout one Fetch
+	// of the metadata log; MetadataBackoff is the pause after one that failed.
+	RequestTimeout, MetadataTimeout, MetadataBackoff time.Duration
+	// FetchBytes and SnapshotBytes are what one Fetch of the metadata log and one
+	// FetchSnapshot ask for.
+	FetchBytes, SnapshotBytes int32
+
+	// AutoCreateTopics lets clients make topics by asking for them.
+	AutoCreateTopics bool
+	// Offsets is how __consumer_offsets is made.
+	Offsets OffsetsTopic
+
+	// RecoveryThreads is how many logs of one directory are opened at a time.
+	RecoveryThreads int
+	// FetchMaxBytes bounds the answer to one Fetch, FetchSessions the fetch
+	// sessions that are remembered, DescribedPartitions the partitions in one answer
+	// to DescribeTopicPartitions.
+	FetchMaxBytes       int
+	FetchSessions       int
+	DescribedPartitions int
+}
+
+// OffsetsTopic is how the topic of the group coordinators is made and kept.
+type OffsetsTopic struct {
+	Partitions        int32
+	ReplicationFactor int16
+	SegmentBytes      int32
+	// Codec is offsets.topic.compression.codec: the number of a record batch's
+	// attributes.
+	Codec int8
+}
+
+// broker reads the keys of a broker.
+func (p *nodeParser) broker(n *Node) {
+	b := n.Broker
+	b.Rack = p.value("broker.rack").Text
+	b.HeartbeatInterval, b.SessionTimeout = p.millis("broker.heartbeat.interval.ms"), p.millis("broker.session.timeout.ms")
+	b.RegistrationTimeout = p.millis("initial.broker.registration.timeout.ms")
+	b.StartupTimeout = p.millis("server.max.startup.time.ms")
+	b.ControlledShutdown = p.value("controlled.shutdown.enable").Bool
+	b.DirectoryFailureTimeout = p.millis("log.dir.failure.timeout.ms")
+	b.RequestTimeout = p.millis("controller.socket.timeout.ms")
+	b.MetadataTimeout, b.MetadataBackoff = p.millis("controller.quorum.request.timeout.ms"), p.millis("controller.quorum.retry.backoff.ms")
+	b.FetchBytes, b.SnapshotBytes = int32(p.int("controller.quorum.fetch.max.bytes")), int32(p.int("controller.quorum.fetch.snapshot.max.bytes"))
+	b.AutoCreateTopics = p.value("auto.create.topics.enable").Bool
+	b.Offsets = OffsetsTopic{
+		Partitions:        int32(p.int("offsets.topic.num.partitions")),
+		ReplicationFactor: int16(p.int("offsets.topic.replication.factor")),
+		SegmentBytes:      int32(p.int("offsets.topic.segment.bytes")),
+		Codec:             int8(p.int("offsets.topic.compression.codec")),
+	}
+	b.RecoveryThreads = p.int("num.recovery.threads.per.data.dir")
+	b.FetchMaxBytes, b.FetchSessions = p.int("fetch.max.bytes"), p.int("max.incremental.fetch.session.cache.slots")
+	b.DescribedPartitions = p.int("max.request.partition.size.limit")
+	p.brokerListeners(n)
+}
+
+// brokerListeners checks that clients and other brokers can find this one.
+func (p *nodeParser) brokerListeners(n *Node) {
+	b := n.Broker
+	if len(b.Listeners) == 0 {
+		if p.set("controller.listener.names") {
+			p.fail("listeners", "listeners has no listener for clients: a broker needs one that is not in controller.listener.names, for instance PLAINTEXT://:9092")
+		}
+		return
+	}
+	if protocol := p.value("security.inter.broker.protocol").Text; protocol != "PLAINTEXT" {
+		p.fail("security.inter.broker.protocol", "security.inter.broker.protocol=%s is not supported by this release; use PLAINTEXT on a network that you trust", protocol)
+	}
+	b.InterBroker = strings.ToUpper(n.InterBrokerListener)
+	if b.InterBroker == "" {
+		b.InterBroker = "PLAINTEXT"
+	}
+	if !slices.ContainsFunc(b.Listeners, func(l Listener) bool { return l.Name == b.InterBroker }) {
+		p.fail("inter.broker.listener.name", "inter.broker.listener.name: the listener %s is not among the broker's listeners; name the one that other brokers are to use", b.InterBroker)
+	}
+}
