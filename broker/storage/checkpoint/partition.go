@@ -1,0 +1,64 @@
+package checkpoint
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"kvorum/internal/kafka"
+	"kvorum/internal/vfs"
+)
+
+// PartitionMetadata is the name of the file that says whose partition a
+// directory is.
+const PartitionMetadata = "partition.metadata"
+
+// ReadTopicID reads partition.metadata of a partition's directory. ok is false
+// where there is no file: such a directory is a stray to a KRaft broker.
+func ReadTopicID(fs vfs.FS, dir string) (id kafka.TopicID, ok bool, err error) {
+	path := fs.PathJoin(dir, PartitionMetadata)
+	data, missing, err := read(fs, path)
+	if err != nil || missing {
+		return kafka.TopicID{}, false, err
+	}
+	id, err = ParseTopicID(path, data)
+	return id, err == nil, err
+}
+
+// WriteTopicID replaces partition.metadata of a partition's directory durably.
+func WriteTopicID(fs vfs.FS, dir string, id kafka.TopicID) error {
+	path := fs.PathJoin(dir, PartitionMetadata)
+	if err := vfs.Replace(fs, path, AppendTopicID(nil, id)); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}
+
+// AppendTopicID appends the content of partition.metadata to dst. It ends
+// without a newline, as Kafka's does.
+func AppendTopicID(dst []byte, id kafka.TopicID) []byte {
+	return fmt.Appendf(dst, "version: %d\ntopic_id: %s", version, id)
+}
+
+// ParseTopicID reads the content of partition.metadata. A later version is
+// taken, as by Kafka, so that a newer broker's directory can come back. path is
+// for errors.
+func ParseTopicID(path string, data []byte) (kafka.TopicID, error) {
+	first, rest, _ := strings.Cut(string(data), "\n")
+	second, _, _ := strings.Cut(rest, "\n")
+	v, ok := value(first, "version")
+	if n, err := strconv.ParseInt(v, 10, 32); !ok || err != nil || n < version {
+		return kafka.TopicID{}, damaged(path, 1, "%.40q is no version", first)
+	}
+	text, ok := value(second, "topic_id")
+	id, err := kafka.ParseUUID(text)
+	if !ok || err != nil || id.IsZero() {
+		return kafka.TopicID{}, damaged(path, 2, "%.60q is no topic id", second)
+	}
+	return id, nil
+}
+
+func value(line, key string) (string, bool) {
+	k, v, ok := strings.Cut(strings.TrimSuffix(line, "\r"), ":")
+	return strings.TrimSpace(v), ok && k == key
+}
