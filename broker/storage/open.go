@@ -1,0 +1,109 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sort"
+
+	"kvorum/broker/storage/checkpoint"
+	"kvorum/broker/storage/producer"
+	"kvorum/internal/kafka"
+	"kvorum/internal/vfs"
+)
+
+// Open opens the log in a directory, or begins one in an empty directory. After
+// an unclean stop it checks what lies past the recovery point, cuts the log
+// before the first batch that is torn or damaged, and builds the indexes of what
+// it read anew (LogLoader). The caller opens a directory once.
+func Open(o Options) (*Log, error) {
+	l := &Log{options: o, files: o.Files, dir: o.Dir, logger: o.Logger}
+	if l.logger == nil {
+		l.logger = slog.New(slog.DiscardHandler)
+	}
+	l.SetConfig(o.Config)
+	l.producers = producer.New(o.LogStart, o.ProducerExpirationMs)
+	if err := l.load(); err != nil {
+		return nil, fmt.Errorf("open the log of %s in %s: %w", o.Partition, o.Dir, err)
+	}
+	return l, nil
+}
+
+func (l *Log) load() error {
+	names, err := l.settleNames()
+	if err != nil {
+		return err
+	}
+	if l.epochs, err = checkpoint.ReadEpochs(l.fs(), l.dir); err != nil {
+		if !errors.Is(err, checkpoint.ErrDamaged) {
+			return err
+		}
+		l.logger.Warn("the leader epochs are read from the batches", "partition", l.options.Partition.String(), "error", err)
+		l.epochs, l.options.Clean, l.options.RecoveryPoint = new(checkpoint.Epochs), false, 0
+	}
+	all, err := l.openSegments(names)
+	if err != nil {
+		return err
+	}
+	end, err := l.recover(all)
+	if err != nil {
+		return err
+	}
+	return l.begin(end)
+}
+
+// begin sets the offsets of a log whose segments are right.
+func (l *Log) begin(end kafka.Offset) error {
+	start := max(l.options.LogStart, (*l.segments.Load())[0].base)
+	if start > end {
+		return fmt.Errorf("the log starts at offset %d by its checkpoint and ends at %d", start, end)
+	}
+	l.start.Store(int64(start))
+	l.end.Store(int64(end))
+	l.high.Store(int64(start))
+	point := min(l.options.RecoveryPoint, end)
+	if l.options.Clean {
+		point = end
+	}
+	l.recoveryPoint.Store(int64(point))
+	l.newEpochs = l.epochs.TruncateEnd(end) || l.newEpochs
+	l.newEpochs = l.epochs.TruncateStart(start) || l.newEpochs
+	l.producing.Lock()
+	defer l.producing.Unlock()
+	l.producers.LogStart(start)
+	l.producers.HighWatermark(start)
+	l.showUnstable()
+	return nil
+}
+
+// openSegments describes the segments that are there, in order.
+func (l *Log) openSegments(names []string) ([]*segment, error) {
+	var all []*segment
+	for _, name := range names {
+		base, suffix, ok := parseName(name)
+		if !ok || suffix != logSuffix {
+			continue
+		}
+		s := newSegment(l.files, l.dir, base, "", l.options.NowMs)
+		info, err := l.fs().Stat(s.log.path)
+		if err != nil {
+			return nil, err
+		}
+		s.size.Store(info.Size())
+		s.modified = info.ModTime().UnixMilli()
+		all = append(all, s)
+	}
+	sort.Slice(all, func(i, j int) bool { return all[i].base < all[j].base })
+	return all, nil
+}
+
+// readFile reads a small file whole.
+func readFile(fsys vfs.FS, path string) ([]byte, error) {
+	f, err := fsys.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(f)
+	return data, errors.Join(err, f.Close())
+}

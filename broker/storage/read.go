@@ -1,0 +1,91 @@
+package storage
+
+import (
+	stderrors "errors"
+
+	"kvorum/internal/kafka"
+	"kvorum/protocol/batch"
+	"kvorum/protocol/errors"
+)
+
+// Read finds the batches from an offset on: whole batches of one segment,
+// beginning with the one that holds from, that begin below upTo and together
+// have at most maxBytes. With minOne the first batch is given even if it is
+// longer. The Slice is empty where there is nothing to read yet; otherwise the
+// caller releases it.
+//
+// upTo is the high watermark or the last stable offset for a consumer and the
+// log end for a follower. An offset outside of the log gives
+// OFFSET_OUT_OF_RANGE. A batch whose header cannot be believed is never given:
+// CORRUPT_MESSAGE.
+func (l *Log) Read(from kafka.Offset, maxBytes int, upTo kafka.Offset, minOne bool) (Slice, error) {
+	for {
+		if err := l.check(); err != nil {
+			return Slice{}, err
+		}
+		s, err := l.read(from, int64(maxBytes), upTo, minOne)
+		switch {
+		case stderrors.Is(err, errGone):
+			continue // the segment was deleted: the log's start has moved
+		case stderrors.Is(err, batch.ErrCorrupt), stderrors.Is(err, batch.ErrMagic), stderrors.Is(err, batch.ErrShort):
+			l.logger.Error("a stored batch is damaged", "partition", l.options.Partition.String(), "offset", from, "error", err)
+			return Slice{}, refusal(err)
+		case err == nil || errors.CodeOf(err) != errors.UnknownServerError:
+			return s, err
+		default:
+			return Slice{}, l.fail(err)
+		}
+	}
+}
+
+func (l *Log) read(from kafka.Offset, maxBytes int64, upTo kafka.Offset, minOne bool) (Slice, error) {
+	all := *l.segments.Load()
+	for i := floor(all, from); ; i++ {
+		if i == len(all) {
+			return Slice{}, nil
+		}
+		// The order matters: see segment.size.
+		var limit int64
+		if i >= 0 {
+			limit = all[i].size.Load()
+		}
+		end := l.LogEnd()
+		if start := l.LogStart(); from < start || from > end || i < 0 {
+			return Slice{}, errors.New(errors.OffsetOutOfRange, "offset %d of %s is outside of %d to %d", from, l.options.Partition, start, end)
+		}
+		if from >= min(end, upTo) {
+			return Slice{}, nil
+		}
+		if i < len(all)-1 {
+			end = all[i+1].base
+		}
+		b := bounds{from: from, limit: limit, upTo: upTo, whole: upTo >= end, maxBytes: maxBytes, minOne: minOne}
+		s, found, err := l.readSegment(all[i], b, i < len(all)-1)
+		if err != nil || found || i == len(all)-1 {
+			return s, err
+		}
+		if all[i+1].base >= upTo {
+			return Slice{}, nil
+		}
+	}
+}
+
+// readSegment reads from one segment; sealed says that it is not the active one.
+// found is false where the segment ends before the offset: its last records may
+// have been compacted away. A damaged index is built anew.
+func (l *Log) readSegment(s *segment, b bounds, sealed bool) (slice Slice, found bool, err error) {
+	f, err := s.log.acquire()
+	if err != nil {
+		return Slice{}, false, err
+	}
+	slice, found, err = s.slice(f, b, sealed)
+	if stderrors.Is(err, errIndex) {
+		if err = l.reindex(s, err); err == nil {
+			slice, found, err = s.slice(f, b, sealed)
+		}
+	}
+	if err != nil || slice.length == 0 {
+		s.log.release()
+	}
+	return slice, found, err
+}
