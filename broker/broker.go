@@ -1,0 +1,267 @@
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"kvorum/config"
+	"kvorum/internal/kafka"
+	"kvorum/listener"
+	"kvorum/metadatalog/image"
+	"kvorum/metadatalog/replay"
+	"kvorum/protocol"
+)
+
+const (
+	// DefaultShutdownTimeout is how long the controllers may take to give leave
+	// (BrokerServer.shutdown waits 5 minutes).
+	DefaultShutdownTimeout = 5 * time.Minute
+	// drainTime is how long connections may finish what they are at when the broker
+	// stops.
+	drainTime = 5 * time.Second
+	// forwardConnections is how many of the clients' requests are with the active
+	// controller at a time.
+	forwardConnections = 32
+)
+
+// Config is what a broker is made of.
+type Config struct {
+	// Node is the configuration; its Broker is not nil.
+	Node      *config.Node
+	ClusterID string
+	// Source is where a combined node's images come from: its own controller. Nil
+	// for a broker alone, which fetches the metadata log.
+	Source replay.Source
+	// Finder knows the active controller. Nil asks those that Node names.
+	Finder Finder
+	// Directories are the ids of the log directories, sorted.
+	Directories []kafka.DirectoryID
+	// Budget bounds the requests in memory; a combined node has one for all its
+	// listeners.
+	Budget *listener.Budget
+	// Listen binds; nil is TCP.
+	Listen func(ctx context.Context, network, address string) (net.Listener, error)
+	// ShutdownTimeout bounds the controlled shutdown; 0 is DefaultShutdownTimeout.
+	ShutdownTimeout time.Duration
+	// Ready is called once, when the broker serves its clients; may be nil.
+	Ready  func()
+	Logger *slog.Logger
+}
+
+// Broker is one broker. Make it with New, run it once with Run.
+type Broker struct {
+	cfg       Config
+	logger    *slog.Logger
+	source    replay.Source
+	finder    Finder
+	registrar *registrar
+	publisher *publisher
+	// heartbeats has a connection of its own, so that nothing is in its way;
+	// requests are the broker's other ones, forwarding those of its clients.
+	heartbeats, requests, forwarding *Client
+
+	listeners []*listener.Listener
+	handlers  *protocol.Handlers[listener.Handler]
+}
+
+// New takes the ports of a broker; nothing is served and nobody is told before
+// Run. The caller must Run it, or its sockets stay open.
+func New(ctx context.Context, cfg Config) (*Broker, error) {
+	if cfg.Node.Broker == nil {
+		panic("broker: New for a node without the role of a broker")
+	}
+	if cfg.ShutdownTimeout == 0 {
+		cfg.ShutdownTimeout = DefaultShutdownTimeout
+	}
+	b := &Broker{cfg: cfg, logger: cfg.Logger.With("component", "broker"), source: cfg.Source, finder: cfg.Finder}
+	if b.finder == nil {
+		b.finder = newControllers(&cfg)
+	}
+	clientID := fmt.Sprint(cfg.Node.ID)
+	b.heartbeats, b.requests = NewClient(b.finder, clientID, 1), NewClient(b.finder, clientID, 8)
+	b.forwarding = NewClient(b.finder, clientID, forwardConnections)
+	b.publisher = newPublisher(b)
+	b.handlers = protocol.NewHandlers[listener.Handler](protocol.Broker | protocol.InterBroker)
+	if err := b.bind(ctx); err != nil {
+		return nil, err
+	}
+	incarnation, err := kafka.RandomUUID(rand.Reader)
+	if err != nil {
+		return nil, errors.Join(err, b.closeListeners(ctx))
+	}
+	endpoints, err := b.endpoints()
+	if err != nil {
+		return nil, errors.Join(err, b.closeListeners(ctx))
+	}
+	registration := newRegistration(&cfg, incarnation, endpoints, cfg.Directories, kafka.NoBrokerEpoch)
+	own := cfg.Node.Broker
+	b.registrar = newRegistrar(lifecycleConfig{
+		intervalMs: own.HeartbeatInterval.Milliseconds(), registrationMs: own.RegistrationTimeout.Milliseconds(),
+		controlledShutdown: own.ControlledShutdown, shutdownMs: cfg.ShutdownTimeout.Milliseconds(),
+	}, b.heartbeats, registration, own.SessionTimeout/2, b.logger)
+	return b, nil
+}
+
+// newControllers asks the controllers that server.properties names.
+func newControllers(cfg *Config) *Controllers {
+	voters := make(map[kafka.NodeID]string)
+	var addresses []string
+	for _, e := range cfg.Node.BootstrapServers {
+		addresses = append(addresses, e.String())
+	}
+	for _, v := range cfg.Node.Voters {
+		voters[v.ID] = v.Endpoint.String()
+		if len(cfg.Node.BootstrapServers) == 0 {
+			addresses = append(addresses, v.Endpoint.String())
+		}
+	}
+	return NewControllers(cfg.ClusterID, fmt.Sprint(cfg.Node.ID), addresses, voters)
+}
+
+// bind takes the ports of all listeners.
+func (b *Broker) bind(ctx context.Context) error {
+	connections := b.cfg.Node.Connections
+	for _, l := range b.cfg.Node.Broker.Listeners {
+		bound, err := listener.New(ctx, listener.Config{
+			Name: l.Name, Addr: l.Bind.String(), Handlers: b.handlers, Features: b.Features, Budget: b.cfg.Budget, Listen: b.cfg.Listen,
+			MaxConnections:      min(connections.Max, listener.DefaultMaxConnections),
+			MaxConnectionsPerIP: min(connections.MaxPerIP, listener.DefaultMaxConnections),
+			IdleTimeout:         max(0, connections.MaxIdle), Log: b.logger,
+		})
+		if err != nil {
+			return errors.Join(fmt.Errorf("listen on %s for %s: %w", l.Bind, l.Name, err), b.closeListeners(ctx))
+		}
+		b.listeners = append(b.listeners, bound)
+	}
+	return nil
+}
+
+func (b *Broker) closeListeners(ctx context.Context) error {
+	drain, stop := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer stop()
+	var group errgroup.Group
+	for _, l := range b.listeners {
+		group.Go(func() error { return l.Close(drain) })
+	}
+	if err := group.Wait(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil // those that did not end in time were cut off
+}
+
+// Addr is the bound address of a listener, nil if there is none of that name.
+func (b *Broker) Addr(name string) net.Addr {
+	for i, l := range b.cfg.Node.Broker.Listeners {
+		if l.Name == name {
+			return b.listeners[i].Addr()
+		}
+	}
+	return nil
+}
+
+// endpoints are what the broker registers.
+func (b *Broker) endpoints() ([]image.Endpoint, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("find this machine's host name: %w: set advertised.listeners", err)
+	}
+	return advertised(b.cfg.Node.Broker, host, func(name string) uint16 {
+		if tcp, ok := b.Addr(name).(*net.TCPAddr); ok {
+			return uint16(tcp.Port)
+		}
+		return 0
+	}), nil
+}
+
+// State is where the broker stands in its life.
+func (b *Broker) State() State { return b.registrar.State() }
+
+// Features is what ApiVersions says: the levels of the image that every publisher
+// has acted on, by whose offset the controllers know what this broker has applied.
+func (b *Broker) Features() protocol.Features {
+	f := protocol.Features{Epoch: int64(kafka.NoOffset)}
+	for _, s := range image.SupportedFeatures() {
+		f.Supported = append(f.Supported, protocol.SupportedFeature{Name: s.Name, Min: s.MinSupportedVersion, Max: s.MaxSupportedVersion})
+	}
+	im := b.publisher.image.Load()
+	for name, level := range im.Features() {
+		f.Finalized = append(f.Finalized, protocol.FinalizedFeature{Name: name, Level: level})
+	}
+	f.Epoch = int64(im.At().Offset)
+	return f
+}
+
+// Run runs the broker until ctx ends; then it asks the controllers for leave,
+// finishes what its clients have asked for and stops. The error says why it could
+// not start or go on.
+func (b *Broker) Run(ctx context.Context) error {
+	work, abandon := context.WithCancel(context.WithoutCancel(ctx))
+	defer abandon()
+	group, work := errgroup.WithContext(work)
+	group.Go(func() error {
+		err := b.registrar.run(work)
+		abandon() // it ends when the broker may stop
+		return err
+	})
+	group.Go(func() error {
+		if err := b.start(ctx, work); err != nil && ctx.Err() == nil && work.Err() == nil {
+			return err
+		}
+		return nil
+	})
+	group.Go(func() error {
+		select {
+		case <-ctx.Done():
+			b.registrar.tell(stopWanted{})
+		case <-work.Done():
+		}
+		return nil
+	})
+	err := group.Wait()
+	return errors.Join(err, b.stop(ctx))
+}
+
+// start takes the broker to where it serves. ctx ends when it is to stop, work
+// when it has to.
+func (b *Broker) start(ctx, work context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer context.AfterFunc(work, cancel)()
+	defer cancel()
+	if err := b.source.AddPublisher(ctx, b.publisher); err != nil {
+		return fmt.Errorf("follow the metadata log: %w", err)
+	}
+	b.registrar.tell(becameReady{})
+	if err := b.registrar.wait(ctx, Running); err != nil {
+		return err
+	}
+	if err := b.publisher.waitUnfenced(ctx); err != nil {
+		return err
+	}
+	for _, l := range b.listeners {
+		l.Serve(work)
+	}
+	if b.cfg.Ready != nil {
+		b.cfg.Ready()
+	}
+	return nil
+}
+
+// stop ends everything in the order of its use.
+func (b *Broker) stop(ctx context.Context) error {
+	err := b.closeListeners(ctx)
+	if stopped := b.source.RemovePublisher(context.WithoutCancel(ctx), b.publisher); !errors.Is(stopped, replay.ErrStopped) {
+		err = errors.Join(err, stopped)
+	}
+	for _, c := range []*Client{b.heartbeats, b.requests, b.forwarding} {
+		c.Close()
+	}
+	return err
+}

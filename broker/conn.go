@@ -1,0 +1,135 @@
+package broker
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"kvorum/protocol"
+	wire "kvorum/protocol/errors"
+)
+
+// maxControllerResponse bounds one answer of a controller: the largest are a
+// Fetch and a FetchSnapshot of 8 MiB, and admin answers that list every partition
+// of the cluster.
+const maxControllerResponse = 128 << 20
+
+// versionRange is what a peer serves of one API.
+type versionRange struct{ min, max int16 }
+
+// conn is one connection to a controller with one request on it at a time.
+type conn struct {
+	socket      net.Conn
+	address     string
+	clientID    string
+	versions    map[int16]versionRange
+	correlation int32
+}
+
+// errNoVersion says that the peer serves no version of an API that we speak.
+var errNoVersion = errors.New("the controller serves no version of it that this broker speaks")
+
+// dialConn connects and asks which versions the peer serves, as Apache's brokers
+// do on each connection. ctx bounds both.
+func dialConn(ctx context.Context, address, clientID string) (*conn, error) {
+	socket, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("connect to controller %s: %w", address, err)
+	}
+	c := &conn{socket: socket, address: address, clientID: clientID}
+	if err := c.negotiate(ctx); err != nil {
+		return nil, errors.Join(err, socket.Close())
+	}
+	return c, nil
+}
+
+func (c *conn) negotiate(ctx context.Context) error {
+	req := kmsg.NewPtrApiVersionsRequest()
+	req.Version, req.ClientSoftwareName, req.ClientSoftwareVersion = 3, "kvorum", "4.3"
+	body, err := c.exchange(ctx, req)
+	if err != nil {
+		return err
+	}
+	resp := body.(*kmsg.ApiVersionsResponse)
+	if resp.ErrorCode != 0 {
+		return fmt.Errorf("controller %s refuses ApiVersions: %w", c.address, wire.Code(resp.ErrorCode).Err())
+	}
+	c.versions = make(map[int16]versionRange, len(resp.ApiKeys))
+	for _, k := range resp.ApiKeys {
+		c.versions[k.ApiKey] = versionRange{k.MinVersion, k.MaxVersion}
+	}
+	return nil
+}
+
+// do sends req at the newest version that both sides know and reads its answer.
+// After an error the connection is of no more use.
+func (c *conn) do(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
+	served, ok := c.versions[req.Key()]
+	api, _ := protocol.Lookup(protocol.Key(req.Key()))
+	version := min(served.max, req.MaxVersion())
+	if api != nil {
+		version = min(version, api.Max)
+	}
+	if !ok || version < served.min {
+		return nil, fmt.Errorf("%s to controller %s: %w", kmsg.NameForKey(req.Key()), c.address, errNoVersion)
+	}
+	req.SetVersion(version)
+	return c.exchange(ctx, req)
+}
+
+// exchange sends one request at its version and reads the answer. The end of
+// ctx interrupts it.
+func (c *conn) exchange(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	deadline, _ := ctx.Deadline() // zero is none
+	if err := c.socket.SetDeadline(deadline); err != nil {
+		return nil, err
+	}
+	interrupt := context.AfterFunc(ctx, func() {
+		c.socket.SetDeadline(time.Unix(1, 0)) //nolint:errcheck // a closed socket is interrupted already
+	})
+	defer interrupt()
+	resp, err := c.roundTrip(req)
+	if err != nil {
+		if cause := ctx.Err(); cause != nil {
+			err = cause
+		}
+		return nil, fmt.Errorf("%s to controller %s: %w", kmsg.NameForKey(req.Key()), c.address, err)
+	}
+	return resp, nil
+}
+
+func (c *conn) roundTrip(req kmsg.Request) (kmsg.Response, error) {
+	c.correlation++
+	if _, err := c.socket.Write(protocol.AppendRequest(nil, c.correlation, &c.clientID, req)); err != nil {
+		return nil, err
+	}
+	var size [4]byte
+	if _, err := io.ReadFull(c.socket, size[:]); err != nil {
+		return nil, err
+	}
+	n := binary.BigEndian.Uint32(size[:])
+	if n > maxControllerResponse {
+		return nil, fmt.Errorf("an answer of %d bytes, of which at most %d are taken", n, maxControllerResponse)
+	}
+	frame := make([]byte, n)
+	if _, err := io.ReadFull(c.socket, frame); err != nil {
+		return nil, err
+	}
+	resp := req.ResponseKind()
+	id, err := protocol.ReadResponse(frame, resp)
+	if err == nil && id != c.correlation {
+		err = fmt.Errorf("the answer belongs to request %d, not to %d", id, c.correlation)
+	}
+	return resp, err
+}
+
+func (c *conn) close() { c.socket.Close() } // nothing of ours is buffered in it

@@ -1,0 +1,74 @@
+package broker
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"kvorum/internal/kafka"
+	"kvorum/metadatalog/image"
+	"kvorum/metadatalog/replay"
+)
+
+// publisher makes the broker what each image says, in Kafka's order
+// (BrokerMetadataPublisher.onMetadataUpdate): replicas before the coordinators
+// that write to them, configs and quotas after both.
+//
+// Clients see an image when everything has acted on it: what Metadata answers,
+// this broker can already do.
+type publisher struct {
+	broker *Broker
+	// image is the newest one that was acted on.
+	image atomic.Pointer[image.Image]
+
+	mu      sync.Mutex
+	changed chan struct{} // closed at the next image
+}
+
+var _ replay.Publisher = (*publisher)(nil)
+
+func newPublisher(b *Broker) *publisher {
+	p := &publisher{broker: b, changed: make(chan struct{})}
+	p.image.Store(image.Empty())
+	return p
+}
+
+// Name implements replay.Publisher.
+func (p *publisher) Name() string { return "broker" }
+
+// Publish implements replay.Publisher.
+func (p *publisher) Publish(c *image.Changes, im *image.Image, _ replay.Manifest) {
+	p.image.Store(im)
+	p.mu.Lock()
+	close(p.changed)
+	p.changed = make(chan struct{})
+	p.mu.Unlock()
+	p.broker.registrar.tell(imagePublished{im.At().Offset})
+}
+
+// wait returns the first image from now on that satisfies ok, or ctx's error.
+func (p *publisher) wait(ctx context.Context, ok func(*image.Image) bool) error {
+	for {
+		p.mu.Lock()
+		changed := p.changed
+		p.mu.Unlock()
+		if ok(p.image.Load()) {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// waitUnfenced waits until the image has this run of the broker as one that may
+// lead, so that the first client finds it in the metadata.
+func (p *publisher) waitUnfenced(ctx context.Context) error {
+	self := kafka.BrokerID(p.broker.cfg.Node.ID)
+	return p.wait(ctx, func(im *image.Image) bool {
+		r := im.Broker(self)
+		return r != nil && r.Epoch == p.broker.registrar.Epoch() && !r.Fenced
+	})
+}
