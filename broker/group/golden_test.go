@@ -40,8 +40,10 @@ func golden(t testing.TB, name string, f func(batch.View)) {
 func load(t testing.TB, name string) *State {
 	t.Helper()
 	s := new(State)
+	var scratch []byte
 	golden(t, name, func(v batch.View) {
-		if err := s.LoadBatch(v); err != nil {
+		var err error
+		if scratch, err = s.LoadBatch(v, scratch); err != nil {
 			t.Fatal(err)
 		}
 	})

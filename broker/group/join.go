@@ -1,6 +1,7 @@
 package group
 
 import (
+	"bytes"
 	"encoding/hex"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -34,7 +35,7 @@ func (t *step) joinGroup(token Token, client Client, q *kmsg.JoinGroupRequest) {
 		j.rebalance = q.SessionTimeoutMillis
 	}
 	for _, p := range q.Protocols {
-		j.protocols = append(j.protocols, protocol{p.Name, p.Metadata})
+		j.protocols = append(j.protocols, protocol{p.Name, bytes.Clone(p.Metadata)})
 	}
 	switch _, exists := t.groups.Get(q.Group); {
 	case q.Group == "":

@@ -1,6 +1,7 @@
 package group
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -133,7 +134,7 @@ func (g *group) record() Record {
 	return Record{Key: groupKey(g.id), Value: v.AppendTo(nil)}
 }
 
-// parseGroup makes the group that a record describes: Stable with members,
+// parseGroup makes the group that a record describes; it keeps nothing of value: Stable with members,
 // Empty without (GroupMetadataManager.replay).
 func parseGroup(id string, value []byte) (*group, error) {
 	v := kmsg.NewGroupMetadataValue()
@@ -168,7 +169,7 @@ func parseGroup(id string, value []byte) (*group, error) {
 		g.add(&member{
 			id: r.MemberID, instance: r.InstanceID, clientID: r.ClientID, clientHost: r.ClientHost,
 			rebalanceTimeoutMs: r.RebalanceTimeoutMillis, sessionTimeoutMs: r.SessionTimeoutMillis,
-			protocols: []protocol{{name, r.Subscription}}, assignment: r.Assignment,
+			protocols: []protocol{{name, bytes.Clone(r.Subscription)}}, assignment: bytes.Clone(r.Assignment),
 		})
 	}
 	g.subscribe()

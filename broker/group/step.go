@@ -48,7 +48,8 @@ type Event interface{ event() }
 // of kmsg's JoinGroupRequest, SyncGroupRequest, HeartbeatRequest,
 // LeaveGroupRequest, OffsetCommitRequest, TxnOffsetCommitRequest,
 // OffsetDeleteRequest, DeleteGroupsRequest (all of whose groups are of this
-// partition) and OffsetFetchRequest of one group (v8 form).
+// partition) and OffsetFetchRequest of one group (v8 form). Nothing of it is kept
+// but its strings.
 type Request struct {
 	Token  Token
 	Client Client

@@ -1,6 +1,8 @@
 package group
 
 import (
+	"bytes"
+
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"kvorum/protocol/errors"
@@ -66,7 +68,7 @@ func (t *step) assign(g *group, assignments []kmsg.SyncGroupRequestGroupAssignme
 	for _, m := range g.all() {
 		token := m.sync
 		m = g.change(m, func(m *member) {
-			m.assignment, m.sync = given[m.id], 0
+			m.assignment, m.sync = bytes.Clone(given[m.id]), 0
 		})
 		if token != 0 {
 			c := *m
