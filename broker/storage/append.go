@@ -58,20 +58,22 @@ func (r *run) add(v batch.View) {
 
 // AppendLeader gives a client's or coordinator's batches the next offsets and
 // the leader's epoch, in place, and writes them to the end of the log with one
-// write. When it returns they are in the page cache, or fsynced where
-// flush.messages asks for it; whether they are committed is for the high
-// watermark to say. records is the caller's again afterwards, with the offsets
-// in it.
+// write. A client's are one batch, which is validated (batch.Rules). When it
+// returns they are in the page cache, or fsynced where flush.messages asks for
+// it; whether they are committed is for the high watermark to say. records is the
+// caller's again afterwards, perhaps changed.
 //
 // Errors that are the client's fault are wire errors (MESSAGE_TOO_LARGE,
-// CORRUPT_MESSAGE, INVALID_RECORD, OUT_OF_ORDER_SEQUENCE_NUMBER ...), and nothing
-// is written then. KAFKA_STORAGE_ERROR means that the log is offline now.
+// CORRUPT_MESSAGE, OUT_OF_ORDER_SEQUENCE_NUMBER ..., or a *batch.Refusal), and
+// nothing is written then. KAFKA_STORAGE_ERROR means that the log is offline now.
 func (l *Log) AppendLeader(records []byte, epoch kafka.LeaderEpoch, o AppendOptions) (Appended, error) {
-	if err := checkLeader(records, l.config.Load(), o); err != nil {
+	ready, err := l.config.Load().check(records, o)
+	if err != nil {
 		return Appended{}, err
 	}
 	l.appending.Lock()
-	a, err := l.appendLeader(records, epoch, o)
+	a, err := l.appendLeader(ready.records, epoch, o)
+	a.LogAppendTimeMs = ready.logAppendTimeMs
 	flush := err == nil && l.unflushed >= l.config.Load().FlushMessages
 	l.appending.Unlock()
 	if flush {
@@ -196,13 +198,8 @@ func (l *Log) settle(s *segment, r run) error {
 		l.producers.SetEnd(r.last + 1)
 		return nil
 	}
-	for _, done := range l.producers.Commit(r.last + 1) {
-		if !done.Aborted {
-			continue
-		}
-		if err := s.aborted.add(AbortedTransaction{Producer: done.Producer, First: done.First, Last: done.Last, LastStable: done.LastStable}); err != nil {
-			return err
-		}
+	if err := s.abort(l.producers.Commit(r.last + 1)); err != nil {
+		return err
 	}
 	l.showUnstable()
 	return nil
@@ -210,7 +207,7 @@ func (l *Log) settle(s *segment, r run) error {
 
 // room returns the segment that takes an append, a new one where the active one
 // is full or old (LogSegment.shouldRoll).
-func (l *Log) room(r run, c *LogConfig, nowMs int64) (*segment, error) {
+func (l *Log) room(r run, c *settings, nowMs int64) (*segment, error) {
 	s := l.active()
 	size := s.size.Load()
 	full := size > 0 && (size+r.size > min(c.SegmentBytes, math.MaxInt32) ||
@@ -227,7 +224,7 @@ func (l *Log) room(r run, c *LogConfig, nowMs int64) (*segment, error) {
 // old reports whether the active segment has been filled for segment.ms: by the
 // timestamps of its first batch and of the new ones, by the broker's clock where
 // records carry none.
-func (l *Log) old(s *segment, r run, c *LogConfig, nowMs int64) (bool, error) {
+func (l *Log) old(s *segment, r run, c *settings, nowMs int64) (bool, error) {
 	if s.size.Load() == 0 {
 		return false, nil
 	}

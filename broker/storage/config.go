@@ -25,9 +25,10 @@ type LogConfig struct {
 	MinCleanableDirtyRatio float64
 
 	// CompressionType is "producer" to keep what was sent, or the codec of what
-	// is stored. The level is that codec's, as its own key says.
+	// is stored. The level is that codec's, as its own key says; nil for a codec
+	// that has none.
 	CompressionType  string
-	CompressionLevel int
+	CompressionLevel *int
 
 	LogAppendTime     bool // message.timestamp.type
 	TimestampBeforeMs int64
@@ -68,7 +69,8 @@ func NewLogConfig(layers config.Layers, topic map[string]string) LogConfig {
 	}
 	switch c.CompressionType {
 	case "gzip", "lz4", "zstd":
-		c.CompressionLevel = int(number("compression." + c.CompressionType + ".level"))
+		level := int(number("compression." + c.CompressionType + ".level"))
+		c.CompressionLevel = &level
 	}
 	// Tests of clients make small segments by the key that has no lower bound.
 	if _, ok := topic["internal.segment.bytes"]; ok {

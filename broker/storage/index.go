@@ -355,3 +355,11 @@ func (x *entries) full(bytes int64) bool {
 	defer x.mu.RUnlock()
 	return int64(x.count()+1) >= max(bytes/int64(x.width), 2)
 }
+
+// clear drops all entries, whatever the file has.
+func (x *entries) clear() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.stored, x.tail, x.loaded = 0, nil, true
+	return x.file.truncate(0)
+}

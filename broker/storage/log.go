@@ -63,7 +63,7 @@ type Log struct {
 	dir     string
 	logger  *slog.Logger
 
-	config atomic.Pointer[LogConfig]
+	config atomic.Pointer[settings]
 	broken atomic.Pointer[error] // not nil: offline
 
 	// segments is the row of segments by base, never empty. The slice is
@@ -127,10 +127,10 @@ func (l *Log) LastStable() kafka.Offset {
 func (l *Log) RecoveryPoint() kafka.Offset { return kafka.Offset(l.recoveryPoint.Load()) }
 
 // Config is the configuration in effect.
-func (l *Log) Config() LogConfig { return *l.config.Load() }
+func (l *Log) Config() LogConfig { return l.config.Load().LogConfig }
 
 // SetConfig takes another configuration from the next append on.
-func (l *Log) SetConfig(c LogConfig) { l.config.Store(&c) }
+func (l *Log) SetConfig(c LogConfig) { l.config.Store(newSettings(c)) }
 
 // Size is the number of bytes in all segments, indexes apart.
 func (l *Log) Size() int64 {

@@ -46,11 +46,57 @@ func (l *Log) load() error {
 	if err != nil {
 		return err
 	}
-	end, err := l.recover(all)
+	l.findSnapshots(names)
+	end, err := l.findLog(all, names)
 	if err != nil {
 		return err
 	}
 	return l.begin(end)
+}
+
+// findLog finds the end of the log in its segments, or begins one.
+func (l *Log) findLog(all []*segment, names []string) (kafka.Offset, error) {
+	if len(all) == 0 {
+		if err := l.dropSnapshots(0); err != nil {
+			return 0, err
+		}
+		s, err := createSegment(l.files, l.dir, l.options.LogStart, "", l.options.NowMs)
+		if err != nil {
+			return 0, err
+		}
+		l.newFiles = true
+		l.segments.Store(&[]*segment{s})
+		l.producers.Clear(s.base)
+		return s.base, nil
+	}
+	if err := l.completeIndexes(all, names); err != nil {
+		return 0, err
+	}
+	if l.options.Clean {
+		return l.trust(all)
+	}
+	return l.recover(all)
+}
+
+// completeIndexes builds the indexes that are missing.
+func (l *Log) completeIndexes(all []*segment, names []string) error {
+	there := make(map[string]bool, len(names))
+	for _, name := range names {
+		there[name] = true
+	}
+	for _, s := range all {
+		if there[fileName(s.base, indexSuffix)] && there[fileName(s.base, timeIndexSuffix)] {
+			continue
+		}
+		if !l.options.Clean && s.base >= l.options.RecoveryPoint {
+			continue // recovery indexes it
+		}
+		l.logger.Warn("an index is missing and built anew", "partition", l.options.Partition.String(), "file", s.log.path)
+		if err := l.rebuildIndexes(s, s.size.Load()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // begin sets the offsets of a log whose segments are right.

@@ -3,59 +3,68 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"kvorum/internal/kafka"
 	"kvorum/protocol/batch"
 )
 
-// recover finds the end of the log. Segments that lie wholly below the recovery
-// point, or all after a clean stop, are trusted; of the others every batch is
-// read and checked.
+// recover finds the end of the log after an unclean stop. Segments that lie
+// wholly below the recovery point are trusted; of the others the bytes past it
+// are checked, and the log is cut before the first batch that is torn or
+// damaged (LogLoader.recoverLog).
 func (l *Log) recover(all []*segment) (kafka.Offset, error) {
-	if len(all) == 0 {
-		s, err := createSegment(l.files, l.dir, l.options.LogStart, "", l.options.NowMs)
-		if err != nil {
-			return 0, err
-		}
-		l.newFiles = true
-		l.segments.Store(&[]*segment{s})
-		return s.base, nil
-	}
-	first := len(all) - 1
-	if !l.options.Clean {
-		first = max(floor(all, l.options.RecoveryPoint), 0)
-	}
+	first := max(floor(all, l.options.RecoveryPoint), 0)
 	for _, s := range all[:first] {
 		s.synced.Store(s.size.Load())
 	}
+	trusted := all[:first:first]
+	l.segments.Store(&trusted)
 	end := all[first].base
+	at, err := l.loadSnapshot(end)
+	if err != nil {
+		return 0, err
+	}
+	if err := l.replay(at, end); err != nil {
+		return 0, err
+	}
 	for i := first; i < len(all); i++ {
-		s := all[i]
-		if s.base < end {
-			return 0, fmt.Errorf("segment %s begins before the one before it ends at offset %d", s.log.path, end)
-		}
-		next, whole, err := l.recoverSegment(s)
+		next, whole, err := l.recoverSegment(all[i], end)
 		if err != nil {
 			return 0, err
 		}
-		end = max(next, s.base)
+		end = next
 		if !whole {
 			if err := l.drop(all[i+1:]); err != nil {
 				return 0, err
 			}
-			all = all[:i+1]
+			all = all[: i+1 : i+1]
+		}
+		if i < len(all)-1 { // so that the next recovery need not read this one again
+			end = max(end, all[i+1].base)
+			if err := all[i].seal(); err != nil {
+				return 0, err
+			}
 		}
 	}
 	l.segments.Store(&all)
+	if err := l.dropSnapshots(end + 1); err != nil {
+		return 0, err
+	}
+	l.newFiles = true
 	return end, nil
 }
 
-// recoverSegment walks a segment, indexes it anew, and cuts it before the first
-// batch that is torn or damaged. It returns the offset after the last batch, and
-// whether nothing was cut. Below the recovery point headers are enough: those
-// bytes are on the disk.
-func (l *Log) recoverSegment(s *segment) (end kafka.Offset, whole bool, err error) {
-	if err := s.reset(); err != nil {
+// recoverSegment walks a segment, folds it, indexes it anew, and cuts it before
+// the first batch that is torn or damaged. It returns the offset after the last
+// batch, and whether nothing was cut. Below the recovery point headers are
+// enough: those bytes are on the disk, and damage there is no crash's but the
+// disk's, which keeps the log offline for somebody to look at.
+func (l *Log) recoverSegment(s *segment, end kafka.Offset) (kafka.Offset, bool, error) {
+	if end = max(end, s.base); end > s.base {
+		return 0, false, fmt.Errorf("segment %s begins before the one before it ends at offset %d", s.log.path, end)
+	}
+	if err := errors.Join(s.reset(), s.aborted.reset()); err != nil {
 		return 0, false, err
 	}
 	f, err := s.log.acquire()
@@ -63,18 +72,11 @@ func (l *Log) recoverSegment(s *segment) (end kafka.Offset, whole bool, err erro
 		return 0, false, err
 	}
 	defer s.log.release()
-	w := walk(f, s.log.path)
-	defer w.done()
 	size := s.size.Load()
-	position := int64(0)
-	end = s.base
-	interval := l.config.Load().IndexIntervalBytes
-	for position < size {
-		h, err := w.next(position, size)
-		if err == nil && h.base < end {
-			err = fmt.Errorf("%w: the batch at position %d of %s begins at offset %d, before %d", batch.ErrCorrupt, position, s.log.path, h.base, end)
-		}
-		if damaged(err) {
+	w := walkWhole(f, s.log.path)
+	for position := int64(0); position < size; {
+		h, err := l.recoverBatch(s, w, position, size, end)
+		if damaged(err) && end >= l.options.RecoveryPoint && !errors.Is(err, errLegacy) {
 			l.logger.Warn("the log is cut before a damaged batch", "partition", l.options.Partition.String(),
 				"file", s.log.path, "position", position, "offset", end, "bytes", size-position, "error", err)
 			return end, false, s.cut(position)
@@ -82,13 +84,42 @@ func (l *Log) recoverSegment(s *segment) (end kafka.Offset, whole bool, err erro
 		if err != nil {
 			return 0, false, err
 		}
-		if err := s.note(h, interval); err != nil {
-			return 0, false, err
-		}
-		l.assign(h.epoch, h.base)
 		position, end = h.end(), h.last+1
 	}
 	return end, true, nil
+}
+
+// errLegacy marks messages of the formats before v2, which are neither read nor
+// thrown away.
+var errLegacy = errors.New("the partition has messages of a format before v2: rewrite them with a Kafka broker of version 3 first")
+
+// recoverBatch checks one batch and takes it into the indexes, the epochs and
+// the producers' states. end is the offset that it may begin with at the least.
+func (l *Log) recoverBatch(s *segment, w *walker, position, size int64, end kafka.Offset) (header, error) {
+	h, err := w.next(position, size)
+	switch {
+	case errors.Is(err, batch.ErrMagic) && w.legacy(h, size):
+		return h, fmt.Errorf("%w: %w", errLegacy, err)
+	case err != nil:
+		return h, err
+	case h.base < end:
+		return h, w.wrong(position, batch.ErrCorrupt, "base offset %d, before %d", h.base, end)
+	case int64(h.last-s.base) > math.MaxInt32:
+		return h, w.wrong(position, batch.ErrCorrupt, "offsets to %d, too far from the segment's base", h.last)
+	}
+	if h.last >= l.options.RecoveryPoint {
+		if err := w.checkCRC(h); err != nil {
+			return h, err
+		}
+		if _, err := w.next(position, size); err != nil { // back in the walker's memory
+			return h, err
+		}
+	}
+	if err := l.fold(s, w, h); err != nil {
+		return h, err
+	}
+	l.assign(h.epoch, h.base)
+	return h, s.note(h, l.config.Load().IndexIntervalBytes)
 }
 
 // damaged reports whether an error is of the bytes and not of the disk.
@@ -96,49 +127,64 @@ func damaged(err error) bool {
 	return errors.Is(err, batch.ErrCorrupt) || errors.Is(err, batch.ErrShort) || errors.Is(err, batch.ErrMagic)
 }
 
-// reset empties the indexes that are derived from the segment.
-func (s *segment) reset() error {
-	s.largest, s.timeKnown, s.sinceIndex, s.first = noTime, true, 0, noFirst
-	return errors.Join(s.offsets.truncate(0), s.times.truncate(0))
-}
-
-// cut shortens the segment's file.
-func (s *segment) cut(size int64) error {
-	if err := s.log.truncate(size); err != nil {
-		return err
-	}
-	s.size.Store(size)
-	s.synced.Store(min(s.synced.Load(), size))
-	return nil
-}
-
-// drop removes segments.
-func (l *Log) drop(all []*segment) error {
+// trust finds the end of a log that was closed in order: the last segment's
+// last entry of the index and the few batches after it.
+func (l *Log) trust(all []*segment) (kafka.Offset, error) {
+	l.segments.Store(&all)
 	for _, s := range all {
-		if err := s.remove(); err != nil {
-			return err
-		}
+		s.synced.Store(s.size.Load())
 	}
-	return nil
-}
-
-// remove deletes the segment's files.
-func (s *segment) remove() error {
-	err := s.forget()
-	for _, h := range []*file{s.log, s.offsets.file, s.times.file, s.aborted.file} {
-		if e := h.cache.fs.Remove(h.path); e != nil && !errors.Is(e, errNotExist) {
-			err = errors.Join(err, e)
+	s := all[len(all)-1]
+	end, err := l.findEnd(s)
+	if errors.Is(err, errIndex) {
+		l.logger.Warn("an index is built anew", "partition", l.options.Partition.String(), "file", s.log.path, "error", err)
+		if err := l.rebuildIndexes(s, s.size.Load()); err != nil {
+			return 0, err
 		}
+		end, err = l.findEnd(s)
 	}
-	return err
+	if err != nil {
+		return 0, err
+	}
+	if len(l.snapshots) == 0 { // Close writes one unless nobody ever produced with an id
+		l.producing.Lock()
+		defer l.producing.Unlock()
+		l.producers.Clear(end)
+		return end, nil
+	}
+	return end, l.rewindProducers(end)
 }
 
-// reindex builds the offset and the time index of a segment anew because they
-// contradict it.
-func (l *Log) reindex(s *segment, cause error) error {
-	l.logger.Warn("an index is built anew", "partition", l.options.Partition.String(), "file", s.log.path, "error", cause)
-	return cause
+// findEnd walks from the last entry of a segment's index to its end.
+func (l *Log) findEnd(s *segment) (kafka.Offset, error) {
+	size := s.size.Load()
+	if size == 0 {
+		return s.base, nil
+	}
+	f, err := s.log.acquire()
+	if err != nil {
+		return 0, err
+	}
+	defer s.log.release()
+	from, err := s.offsets.lookup(math.MaxInt64)
+	if err != nil {
+		return 0, err
+	}
+	if from.position >= size {
+		return 0, s.astray(from)
+	}
+	w := walk(f, s.log.path)
+	defer w.done()
+	end := s.base
+	for position := from.position; position < size; {
+		h, err := s.follow(w, from, position, size)
+		if err != nil {
+			return 0, err
+		}
+		if err := s.note(h, math.MaxInt64); err != nil {
+			return 0, err
+		}
+		position, end = h.end(), h.last+1
+	}
+	return end, nil
 }
-
-// settleNames finishes what a crash interrupted and returns the names that stay.
-func (l *Log) settleNames() ([]string, error) { return l.fs().List(l.dir) }

@@ -158,3 +158,15 @@ func (x *txnIndex) flush() error {
 	}
 	return x.file.sync()
 }
+
+// reset forgets all entries: recovery is about to find them again.
+func (x *txnIndex) reset() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.loaded, x.list, x.dirty = true, nil, false
+	if _, err := x.file.cache.fs.Stat(x.file.path); errors.Is(err, errNotExist) {
+		return nil
+	}
+	x.dirty = true
+	return x.file.truncate(0)
+}

@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
+	"math"
 	"sync"
 
 	"kvorum/internal/kafka"
@@ -29,22 +31,33 @@ func (h header) end() int64 { return h.position + h.size }
 type walker struct {
 	path  string
 	f     vfs.File
-	buf   [8 << 10]byte
+	buf   []byte
 	at    int64 // position of buf[0]
 	n     int   // bytes in buf
 	chunk int   // bytes to read next
 }
 
-// firstChunk is what the first read takes: most walks end with the first batch.
-const firstChunk = 512
+const (
+	// firstChunk is what the first read takes: most walks end with the first batch.
+	firstChunk = 512
+	// walkChunk is what later reads of small batches take.
+	walkChunk = 8 << 10
+	// checkChunk is what a walk takes that reads the records, too.
+	checkChunk = 256 << 10
+)
 
-var walkers = sync.Pool{New: func() any { return new(walker) }}
+var walkers = sync.Pool{New: func() any { return &walker{buf: make([]byte, walkChunk)} }}
 
 // walk begins to read f's headers; the walker goes back by done.
 func walk(f vfs.File, path string) *walker {
 	w := walkers.Get().(*walker)
 	w.f, w.path, w.n, w.chunk = f, path, 0, firstChunk
 	return w
+}
+
+// walkWhole begins to read f's batches whole; the walker is not given back.
+func walkWhole(f vfs.File, path string) *walker {
+	return &walker{f: f, path: path, buf: make([]byte, checkChunk), chunk: checkChunk}
 }
 
 func (w *walker) done() {
@@ -55,7 +68,7 @@ func (w *walker) done() {
 // next reads the header of the batch at a position. limit is where the whole
 // batches of the file end: a batch that reaches beyond it is an error.
 func (w *walker) next(position, limit int64) (header, error) {
-	raw, err := w.bytes(position, limit)
+	raw, err := w.bytes(position, batch.HeaderSize, limit)
 	if err != nil {
 		return header{}, err
 	}
@@ -66,15 +79,15 @@ func (w *walker) next(position, limit int64) (header, error) {
 	}
 	switch {
 	case raw[16] < 2:
-		return header{}, w.wrong(position, batch.ErrMagic, "magic %d", raw[16])
+		return h, w.wrong(position, batch.ErrMagic, "magic %d", raw[16])
 	case raw[16] > 2:
-		return header{}, w.wrong(position, batch.ErrCorrupt, "magic %d", raw[16])
+		return h, w.wrong(position, batch.ErrCorrupt, "magic %d", raw[16])
 	case h.size < batch.HeaderSize:
-		return header{}, w.wrong(position, batch.ErrCorrupt, "a length of %d bytes", h.size)
-	case h.base < 0 || h.last < h.base:
-		return header{}, w.wrong(position, batch.ErrCorrupt, "offsets %d to %d", h.base, h.last)
+		return h, w.wrong(position, batch.ErrCorrupt, "a length of %d bytes", h.size)
+	case h.base < 0 || h.last < h.base || h.last == math.MaxInt64:
+		return h, w.wrong(position, batch.ErrCorrupt, "offsets %d to %d", h.base, h.last)
 	case h.end() > limit:
-		return header{}, w.wrong(position, batch.ErrShort, "%d bytes of which %d are there", h.size, limit-position)
+		return h, w.wrong(position, batch.ErrShort, "%d bytes of which %d are there", h.size, limit-position)
 	}
 	if h.size < int64(len(w.buf))/2 {
 		w.chunk = len(w.buf)
@@ -86,21 +99,91 @@ func (w *walker) wrong(position int64, kind error, format string, args ...any) e
 	return fmt.Errorf("%w: the batch at position %d of %s has %s", kind, position, w.path, fmt.Sprintf(format, args...))
 }
 
-// bytes returns the raw header at a position.
-func (w *walker) bytes(position, limit int64) ([]byte, error) {
-	if limit-position < batch.HeaderSize {
-		return nil, w.wrong(position, batch.ErrShort, "%d bytes", limit-position)
+// view is the header of the batch that next has just read, as a batch without
+// records; a control batch is read whole, as its record counts.
+func (w *walker) view(h header) (batch.View, error) {
+	raw := w.buf[h.position-w.at:]
+	v := batch.View(raw[:batch.HeaderSize:batch.HeaderSize])
+	if !v.Control() {
+		return v, nil
 	}
-	if position < w.at || position+batch.HeaderSize > w.at+int64(w.n) {
-		n, err := w.f.ReadAt(w.buf[:min(int64(w.chunk), limit-position)], position)
+	if h.size > walkChunk {
+		return nil, w.wrong(h.position, batch.ErrCorrupt, "control records of %d bytes", h.size)
+	}
+	raw, err := w.bytes(h.position, int(h.size), h.end())
+	if err != nil {
+		return nil, err
+	}
+	v, _, err = batch.Next(raw)
+	return v, err
+}
+
+// bytes returns n bytes at a position, at most as many as the walker's memory.
+func (w *walker) bytes(position int64, n int, limit int64) ([]byte, error) {
+	if limit-position < int64(n) {
+		return nil, w.wrong(position, batch.ErrShort, "%d bytes of %d", limit-position, n)
+	}
+	if w.n == 0 || position < w.at || position+int64(n) > w.at+int64(w.n) {
+		got, err := w.f.ReadAt(w.buf[:min(int64(max(w.chunk, n)), limit-position)], position)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return nil, fmt.Errorf("read the batch at position %d of %s: %w", position, w.path, err)
 		}
-		w.at, w.n = position, n
-		if n < batch.HeaderSize {
-			return nil, w.wrong(position, batch.ErrShort, "%d bytes", n)
+		w.at, w.n = position, got
+		if got < n {
+			return nil, w.wrong(position, batch.ErrShort, "%d bytes of %d", got, n)
 		}
 	}
 	i := position - w.at
-	return w.buf[i : i+batch.HeaderSize], nil
+	return w.buf[i : i+int64(n) : i+int64(n)], nil
+}
+
+// Places of fields in a batch, for checksums.
+const (
+	crcAt         = 17
+	crcFrom       = 21
+	legacyCRCAt   = 12
+	legacyCRCFrom = 16
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// checkCRC compares the checksum of the batch that next has just read with its
+// bytes. It takes no more memory than the walker has, whatever the length says.
+func (w *walker) checkCRC(h header) error {
+	want, got, err := w.sum(h, crcAt, crcFrom, castagnoli)
+	if err == nil && want != got {
+		err = w.wrong(h.position, batch.ErrCorrupt, "the checksum %08x, stored is %08x (offset %d)", got, want, h.base)
+	}
+	return err
+}
+
+// legacy reports whether the bytes are a message of the formats before v2 and
+// not the remains of something: their checksum is right.
+func (w *walker) legacy(h header, limit int64) bool {
+	if h.size < batch.LogOverhead+14 || h.end() > limit {
+		return false
+	}
+	want, got, err := w.sum(h, legacyCRCAt, legacyCRCFrom, crc32.IEEETable)
+	return err == nil && want == got
+}
+
+func (w *walker) sum(h header, at, from int64, table *crc32.Table) (want, got uint32, err error) {
+	raw, err := w.bytes(h.position+at, 4, h.end())
+	if err != nil {
+		return 0, 0, err
+	}
+	want = binary.BigEndian.Uint32(raw)
+	for position := h.position + from; position < h.end(); {
+		n := min(h.end()-position, int64(len(w.buf)))
+		if have := w.at + int64(w.n) - position; have > 0 && have < n && position >= w.at {
+			n = have // first what is in memory
+		}
+		raw, err := w.bytes(position, int(n), h.end())
+		if err != nil {
+			return 0, 0, err
+		}
+		got = crc32.Update(got, table, raw)
+		position += n
+	}
+	return want, got, nil
 }
