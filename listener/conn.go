@@ -26,6 +26,7 @@ type conn struct {
 	id     ConnID
 	addr   netip.AddrPort
 	opened time.Time
+	head   [prefix]byte // of the frame that is read; the reader's own
 
 	cancel context.CancelFunc // ends its requests
 	frames chan frame         // unbuffered: the reader is one frame ahead
@@ -38,9 +39,6 @@ type conn struct {
 	reason    atomic.Uint32 // why it ended; the first reason stays
 	out       []byte        // reused for encoding; the server's own
 }
-
-// maxReuse is the largest encoding buffer that an idle connection keeps.
-const maxReuse = 16 << 10
 
 // newConn makes a connection and the context of its requests.
 func newConn(ctx context.Context, l *Listener, sock net.Conn) (*conn, context.Context) {
@@ -72,7 +70,7 @@ func (c *conn) serve(ctx context.Context) {
 	for f := range c.frames {
 		c.busy.Store(true)
 		c.answer(ctx, f)
-		f.charge.release()
+		f.release()
 		c.active.Store(time.Now().UnixNano())
 		c.busy.Store(false)
 	}
@@ -122,7 +120,7 @@ func (c *conn) answer(ctx context.Context, f frame) {
 	checked, err := protocol.Check(f.bytes)
 	if err != nil {
 		if checked.Key == protocol.KeyAPIVersions && errors.CodeOf(err) == errors.UnsupportedVersion {
-			c.write(protocol.AppendResponse(c.out[:0], checked.CorrelationID, protocol.APIVersionsFallback()), nil)
+			c.write(protocol.AppendResponse(c.out[:0], checked.CorrelationID, protocol.APIVersionsFallback()))
 			return
 		}
 		c.endLogged(BadRequest, err)
@@ -210,39 +208,12 @@ func (c *conn) respond(r *Request, resp *Response) int {
 			panic("listener: the handler of " + r.Key.String() + " answered " + protocol.Key(resp.body.Key()).String())
 		}
 		resp.body.SetVersion(r.Version)
-		return c.write(protocol.AppendResponse(c.out[:0], r.CorrelationID, resp.body), nil)
+		return c.write(protocol.AppendResponse(c.out[:0], r.CorrelationID, resp.body))
 	}
 	if resp.raw == nil {
 		panic("listener: the handler of " + r.Key.String() + " answered nothing")
 	}
-	size := 0
-	for _, b := range resp.raw {
-		size += len(b)
-	}
-	return c.write(protocol.AppendResponseHead(c.out[:0], r.Request, size), resp.raw)
-}
-
-// write sends head and tail within the deadline; a failure ends the connection.
-func (c *conn) write(head []byte, tail net.Buffers) int {
-	size := len(head)
-	for _, b := range tail {
-		size += len(b)
-	}
-	_ = c.sock.SetWriteDeadline(time.Now().Add(c.l.cfg.WriteTimeout + perMiB(int64(size))))
-	var err error
-	if len(tail) == 0 {
-		_, err = c.sock.Write(head)
-	} else {
-		all := append(net.Buffers{head}, tail...)
-		_, err = all.WriteTo(c.sock)
-	}
-	if c.out = head[:0]; cap(head) > maxReuse {
-		c.out = nil
-	}
-	if err != nil {
-		c.endLogged(ioReason(err, SlowReader), err)
-	}
-	return size
+	return c.writeBody(r, resp.raw)
 }
 
 // apiVersions is the listener's own answer.

@@ -129,7 +129,9 @@ func TestSlowReader(t *testing.T) {
 	var ends *closes
 	body := make([]byte, 1<<20-100) // a MiB would have a second more
 	l := start(t, func(c *Config) { ends = watch(c); c.WriteTimeout = 50 * time.Millisecond }, func(h *protocol.Handlers[Handler]) {
-		h.Bind(1, func(context.Context, *Request) (Response, error) { return RawReply(net.Buffers{body}, nil), nil })
+		h.Bind(1, func(context.Context, *Request) (Response, error) {
+			return RawReply(&protocol.Body{Bytes: body}, nil), nil
+		})
 	})
 	c := dial(t, l)
 	_ = c.Conn.(*net.TCPConn).SetReadBuffer(4 << 10)

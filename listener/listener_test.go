@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"reflect"
 	"sync"
 	"testing"
 	"time"
@@ -250,29 +249,6 @@ func TestPeerResetIsTold(t *testing.T) {
 	if !PeerReset.ByPeer() || !PeerClosed.ByPeer() || Idle.ByPeer() || PeerLost.ByPeer() {
 		t.Error("who ended a connection is mixed up")
 	}
-}
-
-func TestRawReply(t *testing.T) {
-	released := make(chan struct{})
-	fetched := kmsg.NewPtrFetchResponse()
-	fetched.Version = 17
-	fetched.Topics = []kmsg.FetchResponseTopic{{Partitions: []kmsg.FetchResponseTopicPartition{{RecordBatches: make([]byte, 1<<20)}}}}
-	body := fetched.AppendTo(nil)
-	l := start(t, nil, func(h *protocol.Handlers[Handler]) {
-		h.Bind(1, func(context.Context, *Request) (Response, error) {
-			return RawReply(net.Buffers{body[:1000], body[1000:]}, func() { close(released) }), nil
-		})
-	})
-	c := dial(t, l)
-	req := kmsg.NewPtrFetchRequest()
-	req.Version = 17
-	sent := c.send(req)
-	resp := kmsg.NewPtrFetchResponse()
-	resp.Version = 17
-	if id := c.receive(resp); id != sent || !reflect.DeepEqual(resp, fetched) {
-		t.Errorf("response %d differs", id)
-	}
-	<-released
 }
 
 func TestNoReply(t *testing.T) {

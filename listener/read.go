@@ -16,14 +16,19 @@ type frame struct {
 	bytes  []byte
 	at     time.Time // when its last byte had come
 	charge lease
+	again  bool // bytes are used again: a Produce request
+}
+
+// release gives back what the frame holds, when its response is out.
+func (f *frame) release() {
+	if f.again {
+		giveFrame(f.bytes)
+	}
+	f.charge.release()
 }
 
 // prefix is what is read before the body: the length and the fixed header.
 const prefix = 4 + protocol.MinFrame
-
-// firstChunk is how much is allocated before any of the body has come; a larger
-// body doubles from there, so that announcing bytes costs nothing but budget.
-const firstChunk = 64 << 10
 
 // read takes in frames until the connection ends and hands them to the server.
 // It closes frames when it returns.
@@ -44,14 +49,14 @@ func (c *conn) read(ctx context.Context) {
 		case <-ctx.Done():
 		case <-c.l.draining:
 		}
-		f.charge.release()
+		f.release()
 		return
 	}
 }
 
 // readFrame reads the next frame; nil when the listener drains.
 func (c *conn) readFrame(ctx context.Context) (*frame, Reason, error) {
-	var head [prefix]byte
+	head := &c.head
 	n, why, err := c.awaitFirst(head[:])
 	if err != nil || n == 0 {
 		return nil, why, err
@@ -164,17 +169,26 @@ func (c *conn) readBody(ctx context.Context, header []byte, size int64) (*frame,
 		charge.release()
 		return nil, 0, nil
 	}
-	return &frame{bytes: body, at: time.Now(), charge: charge}, 0, nil
+	return &frame{bytes: body, at: time.Now(), charge: charge, again: isProduce(header)}, 0, nil
+}
+
+// isProduce reports whether a frame carries records of a client.
+func isProduce(header []byte) bool {
+	return protocol.Key(binary.BigEndian.Uint16(header)) == protocol.KeyProduce
 }
 
 func (c *conn) readBytes(header []byte, size int) ([]byte, error) {
 	if !c.readBy(c.frameDeadline(int64(size))) {
 		return nil, nil
 	}
-	body := append(make([]byte, 0, min(size, firstChunk)), header...)
+	var body []byte
+	if isProduce(header) {
+		body = append(takeFrame(size), header...)
+	} else {
+		body = append(make([]byte, 0, min(size, firstChunk)), header...)
+	}
 	for {
-		chunk := body[len(body):cap(body)]
-		n, err := io.ReadFull(c.sock, chunk)
+		n, err := io.ReadFull(c.sock, body[len(body):min(size, cap(body))])
 		body = body[:len(body)+n]
 		if err != nil {
 			return nil, err
@@ -182,7 +196,10 @@ func (c *conn) readBytes(header []byte, size int) ([]byte, error) {
 		if len(body) == size {
 			return body, nil
 		}
-		body = append(make([]byte, 0, min(size, 2*cap(body))), body...)
+		old := body
+		if body = grow(old, size); isProduce(header) {
+			giveFrame(old)
+		}
 	}
 }
 

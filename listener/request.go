@@ -2,7 +2,6 @@ package listener
 
 import (
 	"context"
-	"net"
 	"net/netip"
 	"time"
 
@@ -27,7 +26,10 @@ type Handler func(ctx context.Context, r *Request) (Response, error)
 type ConnID uint64
 
 // Request is a decoded request and where it came from. Its Body holds pieces of
-// the frame; neither is used again by the listener, so a handler may keep them.
+// the frame: the byte strings of the body are not copied. A handler may keep
+// them, as the listener uses neither again, but not those of a Produce request:
+// its frame is used again for another once its response has been written, so
+// that records at full speed do not become garbage at full speed.
 type Request struct {
 	*protocol.Request
 	Principal protocol.Principal
@@ -41,7 +43,7 @@ type Request struct {
 // already, or nothing.
 type Response struct {
 	body    kmsg.Response
-	raw     net.Buffers
+	raw     *protocol.Body
 	release func()
 	silent  bool
 }
@@ -49,10 +51,13 @@ type Response struct {
 // Reply answers with a message; its version becomes the request's.
 func Reply(body kmsg.Response) Response { return Response{body: body} }
 
-// RawReply answers with a body that is encoded for the request's version, sent
-// without a copy. release (or nil) is called once, when the bytes have been
-// written or never will be: until then they must not change.
-func RawReply(body net.Buffers, release func()) Response {
+// RawReply answers with a body that is encoded for the request's version. Its
+// large sources write themselves into the connection, so that a plain TCP one
+// gets them from the file without a copy. release (or nil) is called once, when
+// the bytes have been written or never will be: until then body and sources must
+// not change. A source that fails, or is not as long as it said, ends the
+// connection, as the response has begun.
+func RawReply(body *protocol.Body, release func()) Response {
 	return Response{raw: body, release: release}
 }
 

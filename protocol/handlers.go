@@ -10,8 +10,10 @@ import (
 	"kvorum/protocol/errors"
 )
 
-// The keys that a listener answers itself.
+// The keys that a listener answers itself, and that of the requests whose frames
+// it uses again.
 const (
+	KeyProduce          Key = 0
 	KeySASLHandshake    Key = 17
 	KeyAPIVersions      Key = 18
 	KeySASLAuthenticate Key = 36
