@@ -102,18 +102,26 @@ func TestFormat(t *testing.T) {
 	}
 }
 
-// TestDev runs `kvorum dev` as a process: it starts, its quorum is healthy, and
-// SIGTERM ends it with exit code 0.
-func TestDev(t *testing.T) {
-	socket, err := net.Listen("tcp", "127.0.0.1:0") // for a port that is free
+// freePort is an address on loopback that nobody listens on, and its port.
+func freePort(t *testing.T) (address, port string) {
+	t.Helper()
+	socket, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := socket.Addr().String()
-	_, port, _ := strings.Cut(address, ":")
-	socket.Close()
+	defer socket.Close()
+	address = socket.Addr().String()
+	_, port, _ = strings.Cut(address, ":")
+	return address, port
+}
+
+// TestDev runs `kvorum dev` as a process: it starts, its quorum is healthy, and
+// SIGTERM ends it with exit code 0.
+func TestDev(t *testing.T) {
+	address, port := freePort(t)
+	client, clientPort := freePort(t)
 	dir := t.TempDir()
-	dev := exec.Command(os.Args[0], "dev", "--port", port, "--dir", dir)
+	dev := exec.Command(os.Args[0], "dev", "--port", clientPort, "--controller-port", port, "--dir", dir)
 	dev.Env = append(os.Environ(), "KVORUM_TEST_MAIN=1")
 	var out strings.Builder
 	dev.Stdout, dev.Stderr = &out, &out
@@ -145,7 +153,7 @@ func TestDev(t *testing.T) {
 	if r := kvorum(t, "quorum", "status", "--bootstrap-controller", address); r.code != exitOK || !strings.Contains(r.stdout, "leader") {
 		t.Errorf("quorum status: %+v", r)
 	}
-	data := filepath.Join(dir, "controller-1")
+	data := filepath.Join(dir, "node-1")
 	if r := kvorum(t, "metadata", "dump", data); r.code != exitError || !strings.Contains(r.stderr, "a controller runs on this directory") {
 		t.Errorf("dump of a running controller: %+v", r)
 	}
@@ -155,7 +163,7 @@ func TestDev(t *testing.T) {
 	if err := dev.Wait(); err != nil {
 		t.Errorf("dev ended with %v: %s", err, out.String())
 	}
-	for _, want := range []string{"controller.quorum.bootstrap.servers=" + address, "format -t " + status.ClusterID} {
+	for _, want := range []string{"connect to " + client, "cluster " + status.ClusterID} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("dev did not say %q: %s", want, out.String())
 		}

@@ -2,126 +2,135 @@ package main
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"kvorum/admin"
 	"kvorum/config"
 	"kvorum/internal/kafka"
+	"kvorum/internal/server"
 	"kvorum/metadatalog/nodedir"
 )
 
 // devFlags are the flags of dev.
 type devFlags struct {
-	dir     string
-	port    uint16
-	release string
-	level   string
+	dir            string
+	ephemeral      bool
+	port           uint16
+	controllerPort uint16
+	release        string
+	level          string
 }
+
+// devShutdownTimeout bounds dev's controlled shutdown: its only controller is in
+// the same process and answers at once or never.
+const devShutdownTimeout = 2 * time.Second
 
 func devCommand() *cobra.Command {
 	var f devFlags
 	cmd := &cobra.Command{
 		Use:   "dev",
-		Short: "Run a cluster's controller on this machine, for development",
-		Long: "Dev formats a directory if it is new, runs one controller in it and prints how to\n" +
-			"start an Apache Kafka broker that joins it. It listens on loopback only.",
-		Example: "  kvorum dev\n  kvorum dev --dir ./data --release-version 3.9",
+		Short: "Run a whole cluster of one node on this machine, for development",
+		Long: "Dev formats a directory if it is new, and runs controller and broker in it as one\n" +
+			"process. Any Kafka client can use it at once; topics are made when they are first\n" +
+			"asked for. It listens on loopback only.",
+		Example: "  kvorum dev\n  kvorum dev --ephemeral\n  kvorum dev --dir ./data --port 9192 --controller-port 9193",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
-	cmd.Flags().StringVar(&f.dir, "dir", "", "directory to keep everything in (default: a temporary one that is removed at the end)")
-	cmd.Flags().Uint16Var(&f.port, "port", 9093, "port of the controller on 127.0.0.1")
+	cmd.Flags().StringVar(&f.dir, "dir", "", "directory to keep everything in (default: kvorum/dev in the user's data directory)")
+	cmd.Flags().BoolVar(&f.ephemeral, "ephemeral", false, "keep everything in a temporary directory that is removed at the end")
+	cmd.Flags().Uint16Var(&f.port, "port", 9092, "port of the broker on 127.0.0.1")
+	cmd.Flags().Uint16Var(&f.controllerPort, "controller-port", 9093, "port of the controller on 127.0.0.1")
 	cmd.Flags().StringVarP(&f.release, "release-version", "r", "", "Kafka release or metadata.version of a new cluster (default: the newest)")
 	cmd.Flags().StringVar(&f.level, "log-level", "warn", "debug, info, warn or error")
+	cmd.MarkFlagsMutuallyExclusive("dir", "ephemeral")
 	return cmd
 }
 
-func (f *devFlags) run(cmd *cobra.Command) error {
+func (f *devFlags) run(cmd *cobra.Command) (err error) {
 	logger, err := newLogger(f.level)
 	if err != nil {
 		return err
 	}
-	if f.dir == "" {
+	switch {
+	case f.ephemeral:
 		if f.dir, err = os.MkdirTemp("", "kvorum-dev-"); err != nil {
 			return fmt.Errorf("make a temporary directory: %w", err)
 		}
-		defer os.RemoveAll(f.dir)
+		defer func() { err = errors.Join(err, os.RemoveAll(f.dir)) }()
+	case f.dir == "":
+		if f.dir, err = dataDirectory(); err != nil {
+			return err
+		}
 	}
 	node, err := f.node()
 	if err != nil {
 		return err
 	}
-	clusterID, err := f.format(node)
-	if err != nil {
+	if err := f.format(node); err != nil {
 		return err
 	}
-	return runController(cmd.Context(), node, logger, func() { f.explain(cmd, clusterID) })
+	return server.Run(cmd.Context(), node, server.Options{
+		Logger: logger, ShutdownTimeout: devShutdownTimeout,
+		Ready: func(s server.Serving) {
+			fmt.Fprintf(cmd.OutOrStdout(), "Kafka clients connect to %s (cluster %s, data in %s); Ctrl-C stops it.\n", s.Client, s.ClusterID, f.dir)
+		},
+	})
 }
 
-// node is what a server.properties of this controller would say.
+// dataDirectory is where dev keeps its cluster unless it is told.
+func dataDirectory() (string, error) {
+	base := os.Getenv("XDG_DATA_HOME")
+	if base == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", fmt.Errorf("find the user's data directory: %w: use --dir or --ephemeral", err)
+		}
+		base = filepath.Join(home, ".local", "share")
+	}
+	return filepath.Join(base, "kvorum", "dev"), nil
+}
+
+// node is what a server.properties of this node would say.
 func (f *devFlags) node() (*config.Node, error) {
-	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(f.port)))
-	properties, err := config.Parse("process.roles=controller\nnode.id=1\n" +
-		"controller.quorum.bootstrap.servers=" + address + "\n" +
-		"listeners=CONTROLLER://" + address + "\ncontroller.listener.names=CONTROLLER\n" +
-		"log.dirs=" + filepath.ToSlash(filepath.Join(f.dir, "controller-1")) + "\n")
+	address := func(port uint16) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port))) }
+	properties, err := config.Parse("process.roles=broker,controller\nnode.id=1\n" +
+		"controller.quorum.bootstrap.servers=" + address(f.controllerPort) + "\n" +
+		"listeners=PLAINTEXT://" + address(f.port) + ",CONTROLLER://" + address(f.controllerPort) + "\n" +
+		"controller.listener.names=CONTROLLER\n" +
+		"offsets.topic.replication.factor=1\ngroup.initial.rebalance.delay.ms=0\n" +
+		"log.dirs=" + filepath.ToSlash(filepath.Join(f.dir, "node-1")) + "\n")
 	if err != nil {
 		return nil, err
 	}
 	return config.ParseNode(properties)
 }
 
-// format formats the directory unless it is formatted, and returns its cluster.
-func (f *devFlags) format(node *config.Node) (string, error) {
-	if meta, err := nodedir.ReadMeta(node.MetadataLogDir); err == nil {
-		return meta.ClusterID, nil
+// format formats the directory unless it is formatted.
+func (f *devFlags) format(node *config.Node) error {
+	if _, err := nodedir.ReadMeta(node.MetadataLogDir); err == nil || !errors.Is(err, nodedir.ErrNotFormatted) {
+		return err
 	}
 	id, err := kafka.RandomUUID(rand.Reader)
 	if err != nil {
-		return "", err
+		return err
 	}
 	format := &admin.Format{
 		ClusterID: id.String(), NodeID: node.ID, LogDirs: node.LogDirs, MetadataLogDir: node.MetadataLogDir, Controller: true,
-		Voters: []nodedir.Voter{{ID: node.ID, Host: "127.0.0.1", Port: f.port, Listener: node.Listeners[0].Name}},
+		Voters: []nodedir.Voter{{ID: node.ID, Host: "127.0.0.1", Port: f.controllerPort, Listener: node.Listeners[0].Name}},
 	}
 	flags := formatFlags{releaseVersion: f.release}
 	if format.Bootstrap, err = flags.bootstrap(); err != nil {
-		return "", err
+		return err
 	}
 	_, err = format.Run()
-	return id.String(), err
-}
-
-// explain prints how an Apache broker joins.
-func (f *devFlags) explain(cmd *cobra.Command, clusterID string) {
-	fmt.Fprintf(cmd.OutOrStdout(), `A controller is running: 127.0.0.1:%d, cluster %s, data in %s
-
-To let an Apache Kafka broker join it, write broker.properties:
-
-  process.roles=broker
-  node.id=11
-  controller.quorum.bootstrap.servers=127.0.0.1:%d
-  controller.listener.names=CONTROLLER
-  listeners=PLAINTEXT://127.0.0.1:9092
-  log.dirs=./broker-11
-  offsets.topic.replication.factor=1
-  transaction.state.log.replication.factor=1
-  transaction.state.log.min.isr=1
-
-and in Kafka's directory:
-
-  bin/kafka-storage.sh format -t %s -c broker.properties --no-initial-controllers
-  bin/kafka-server-start.sh broker.properties
-
-Then any Kafka client finds the cluster at 127.0.0.1:9092, and so does
-  kvorum topic create hello && kvorum topic list
-
-Stop with Ctrl-C.
-`, f.port, clusterID, f.dir, f.port, clusterID)
+	return err
 }

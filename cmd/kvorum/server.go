@@ -1,11 +1,12 @@
 package main
 
 import (
-	"fmt"
 	"log/slog"
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"kvorum/internal/server"
 )
 
 func serverCommand() *cobra.Command {
@@ -26,14 +27,13 @@ func serverCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if node.Broker != nil {
-				return fmt.Errorf("%s: process.roles names broker, which this build cannot run yet", configFile)
-			}
 			logger = logger.With("node", int32(node.ID))
 			for _, key := range node.WithoutEffect {
-				logger.Warn("a key has no effect on a controller", "key", key)
+				logger.Warn("a key has no effect on this node", "key", key)
 			}
-			return runController(cmd.Context(), node, logger, func() { logger.Info("listening", "listeners", len(node.Listeners)) })
+			return server.Run(cmd.Context(), node, server.Options{
+				Logger: logger, Ready: func(server.Serving) { logger.Info("serving") },
+			})
 		},
 	}
 	cmd.Flags().StringVarP(&configFile, "config", "c", "", "the node's server.properties")

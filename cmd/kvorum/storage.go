@@ -13,6 +13,7 @@ import (
 	"kvorum/admin"
 	"kvorum/config"
 	"kvorum/internal/kafka"
+	"kvorum/internal/server"
 	"kvorum/metadatalog/image"
 	"kvorum/metadatalog/nodedir"
 	"kvorum/metadatalog/record"
@@ -57,10 +58,11 @@ func storageFormat() *cobra.Command {
 	var f formatFlags
 	var out output
 	cmd := &cobra.Command{
-		Use:   "format -t CLUSTER_ID -c server.properties (--standalone | --initial-controllers LIST | --import DIR...)",
+		Use:   "format -t CLUSTER_ID -c server.properties [--standalone | --initial-controllers LIST | --import DIR...]",
 		Short: "Prepare a node's directories for its first start",
 		Long: "Format prepares the directories that server.properties names. All controllers of a\n" +
-			"cluster are formatted with the same cluster id and the same list of controllers.\n\n" +
+			"cluster are formatted with the same cluster id and the same list of controllers; a broker\n" +
+			"alone needs the cluster id only.\n\n" +
 			"With --import the controller continues an Apache Kafka KRaft quorum that was stopped: name\n" +
 			"the metadata directories of a majority of its controllers, or copies of them, and the same\n" +
 			"ones on every controller. They are only read.",
@@ -87,7 +89,6 @@ func storageFormat() *cobra.Command {
 	must(cmd.MarkFlagRequired("config"))
 	cmd.MarkFlagsOneRequired("cluster-id", "import")
 	cmd.MarkFlagsMutuallyExclusive("standalone", "initial-controllers")
-	cmd.MarkFlagsOneRequired("standalone", "initial-controllers", "import")
 	for _, flag := range []string{"standalone", "release-version", "feature", "add-scram", "ignore-formatted"} {
 		cmd.MarkFlagsMutuallyExclusive("import", flag)
 	}
@@ -132,7 +133,10 @@ func (f *formatFlags) format() (*admin.Format, error) {
 	}
 	format := &admin.Format{
 		ClusterID: f.clusterID, NodeID: node.ID, LogDirs: node.LogDirs, MetadataLogDir: node.MetadataLogDir,
-		Controller: true, IgnoreFormatted: f.ignoreFormatted,
+		Controller: node.Controller, IgnoreFormatted: f.ignoreFormatted,
+	}
+	if !node.Controller {
+		return format, f.checkBroker()
 	}
 	if format.Bootstrap, err = f.bootstrap(); err != nil {
 		return nil, err
@@ -140,14 +144,25 @@ func (f *formatFlags) format() (*admin.Format, error) {
 	if len(node.Listeners) == 0 {
 		return nil, fmt.Errorf("%s: no controller listener is configured", f.configFile)
 	}
+	if !f.standalone && f.initialControllers == "" {
+		return nil, usageError("a controller needs --standalone, --initial-controllers or --import")
+	}
 	if f.standalone {
 		own := node.Listeners[0]
-		host, err := advertisedHost(own)
+		host, err := server.AdvertisedHost(own)
 		format.Voters = []nodedir.Voter{{ID: node.ID, Host: host, Port: own.Advertised.Port, Listener: own.Name}}
 		return format, err
 	}
 	format.Voters, err = nodedir.ParseVoters(f.initialControllers, node.Listeners[0].Name)
 	return format, err
+}
+
+// checkBroker refuses the flags that say what only controllers keep.
+func (f *formatFlags) checkBroker() error {
+	if f.standalone || f.initialControllers != "" || f.releaseVersion != "" || len(f.features) > 0 || len(f.scram) > 0 {
+		return usageError("the node is a broker alone: it takes the cluster id (-t) and nothing about controllers, versions, features or users")
+	}
+	return nil
 }
 
 // bootstrap is what the flags say an empty log begins with.
@@ -193,18 +208,6 @@ func (f *formatFlags) levels() (image.MetadataVersion, map[string]int16, error) 
 		}
 	}
 	return level, features, nil
-}
-
-// advertisedHost is the host that others reach a listener at.
-func advertisedHost(l config.Listener) (string, error) {
-	if l.Advertised.Host != "" {
-		return l.Advertised.Host, nil
-	}
-	host, err := os.Hostname()
-	if err != nil {
-		return "", fmt.Errorf("find this machine's host name for listener %s: %w: set advertised.listeners", l.Name, err)
-	}
-	return host, nil
 }
 
 func readNode(path string) (*config.Node, error) {

@@ -14,6 +14,7 @@ import (
 
 	"kvorum/admin"
 	"kvorum/config"
+	"kvorum/internal/server"
 	"kvorum/metadatalog"
 	"kvorum/metadatalog/nodedir"
 	"kvorum/quorum/raft"
@@ -145,11 +146,11 @@ func joinQuorum(ctx context.Context, node *config.Node) (err error) {
 	if err != nil {
 		return err
 	}
-	identity, meta, err := checkDirectories(node)
+	identity, meta, err := server.ReadController(node)
 	if err != nil {
 		return err
 	}
-	cfg, err := raftConfigOf(node, meta, identity, logger)
+	cfg, err := server.RaftConfig(node, meta, identity, logger)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,8 @@ const anything = "*"
 // architecture: its loop holds the images that replay and controller hand it. admin
 // names metadatalog/replay: what it shows of a log is folded by the one code path.
 // internal/testlog names quorum/raft for the types of the interface that it
-// implements in raft's place.
+// implements in raft's place. internal/server wires whole nodes for the command
+// line and for tests: nobody else knows quorum and broker at once.
 var rooms = map[string][]string{
 	"cmd":                {anything},
 	"sim":                {anything},
@@ -48,7 +49,7 @@ var rooms = map[string][]string{
 	"quorum/raft":        {"metadatalog", "snapshot"},
 	"quorum":             {"quorum/controller", "quorum/raft", "metadatalog/replay", "listener", "protocol", "metadatalog/image", "metadatalog", "snapshot", "security"},
 	"broker/storage":     {"broker/storage/checkpoint", "broker/storage/producer"},
-	"broker/replica":     {"broker/replica/core", "broker/storage", "metadatalog/image", "protocol"},
+	"broker/replica":     {"broker/replica/core", "broker/storage", "broker/storage/producer", "metadatalog/image", "protocol"},
 	"broker/group":       {},
 	"broker/txn":         {},
 	"broker/coordinator": {"broker/group", "broker/txn"},
@@ -58,6 +59,7 @@ var rooms = map[string][]string{
 	"migration/convert":  {"metadatalog/image"},
 	"admin":              {"broker/storage", "metadatalog/image", "metadatalog/replay", "metadatalog", "migration", "protocol", "snapshot"},
 	"internal/deps":      {},
+	"internal/server":    {"broker", "listener", "metadatalog/image", "metadatalog/replay", "metadatalog", "protocol", "quorum/controller", "quorum/raft", "quorum", "security"},
 
 	// A leaf of its own, so that the rules of purity hold for it.
 	"broker/replica/core": {},

@@ -1,0 +1,117 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"kvorum/config"
+	"kvorum/listener"
+	"kvorum/metadatalog"
+	"kvorum/metadatalog/nodedir"
+	"kvorum/quorum"
+	"kvorum/quorum/raft"
+)
+
+// drainTime is how long connections may finish what they are at when the
+// process is told to stop.
+const drainTime = 5 * time.Second
+
+// controllerPart is a node's controller: opened, and not running yet.
+type controllerPart struct {
+	node    *config.Node
+	logger  *slog.Logger
+	sockets sockets
+	store   *metadatalog.Store
+	log     *raft.Host
+	ctl     *quorum.Controller
+}
+
+// openController opens the metadata store and starts raft. close ends both.
+func openController(ctx context.Context, node *config.Node, logger *slog.Logger) (c *controllerPart, err error) {
+	identity, meta, err := ReadController(node)
+	if err != nil {
+		return nil, err
+	}
+	raftConfig, err := RaftConfig(node, meta, identity, logger)
+	if err != nil {
+		return nil, err
+	}
+	c = &controllerPart{node: node, logger: logger}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.close())
+		}
+	}()
+	if c.sockets, err = bindSockets(ctx, node.Listeners); err != nil {
+		return nil, err
+	}
+	if c.store, err = metadatalog.Open(filepath.Join(raftConfig.Dir, nodedir.StoreDir), metadatalog.Options{Log: logger}); err != nil {
+		return nil, err
+	}
+	log, err := raft.New(raftConfig, c.store)
+	if err != nil {
+		return nil, err
+	}
+	if err := log.Start(ctx); err != nil {
+		return nil, err
+	}
+	c.log = log
+	cfg, err := controllerConfigOf(node, meta, identity, c.log, c.sockets, logger)
+	if err != nil {
+		return nil, err
+	}
+	c.ctl, err = quorum.New(cfg)
+	return c, err
+}
+
+// close ends what openController began; nothing of it may run any more.
+func (c *controllerPart) close() error {
+	if c.log != nil {
+		c.log.Close()
+	}
+	return errors.Join(c.store.Close(), c.sockets.close())
+}
+
+// run runs the controller until ctx ends. ready is called when its listeners
+// accept; it may be nil.
+func (c *controllerPart) run(ctx context.Context, budget *listener.Budget, ready func()) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return c.ctl.Run(ctx) })
+	group.Go(func() error { return c.serve(ctx, budget, ready) })
+	return group.Wait()
+}
+
+// serve serves the controller listeners until ctx ends.
+func (c *controllerPart) serve(ctx context.Context, budget *listener.Budget, ready func()) error {
+	handlers := c.ctl.Handlers()
+	group, ctx := errgroup.WithContext(ctx)
+	for _, l := range c.node.Listeners {
+		cfg := listener.Config{
+			Name: l.Name, Addr: l.Bind.String(), Handlers: handlers, Features: c.ctl.Features, Budget: budget, Listen: c.sockets.take(l.Name),
+			MaxConnections:      min(c.node.Connections.Max, listener.DefaultMaxConnections),
+			MaxConnectionsPerIP: min(c.node.Connections.MaxPerIP, listener.DefaultMaxConnections),
+			IdleTimeout:         max(0, c.node.Connections.MaxIdle), Log: c.logger,
+		}
+		accepting, err := listener.New(ctx, cfg)
+		if err != nil {
+			return fmt.Errorf("listen on %s for %s: %w", l.Bind, l.Name, err)
+		}
+		accepting.Serve(ctx)
+		group.Go(func() error {
+			<-ctx.Done()
+			drain, stop := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+			defer stop()
+			return accepting.Close(drain)
+		})
+	}
+	if ready != nil {
+		ready()
+	}
+	return group.Wait()
+}

@@ -1,0 +1,168 @@
+// Package server runs one node of a cluster in this process: a controller, a broker,
+// or both, made of a server.properties. It wires the rooms together for the
+// command line and for tests that want a whole node; no other package knows both
+// quorum and broker.
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"kvorum/broker"
+	"kvorum/config"
+	"kvorum/internal/kafka"
+	"kvorum/listener"
+	"kvorum/metadatalog/nodedir"
+	"kvorum/quorum"
+)
+
+// Options say how a node is run.
+type Options struct {
+	Logger *slog.Logger
+	// Ready is called once, when the node serves: a broker its clients, a controller
+	// alone its brokers. It may be nil.
+	Ready func(Serving)
+	// ShutdownTimeout bounds a broker's controlled shutdown; 0 is Kafka's 5 minutes.
+	ShutdownTimeout time.Duration
+}
+
+// Serving is where a node serves.
+type Serving struct {
+	ClusterID string
+	// Client is the address of the broker's first listener, nil on a controller
+	// alone.
+	Client net.Addr
+}
+
+// Run runs the node until ctx ends. Its directories must have been formatted.
+func Run(ctx context.Context, cfg *config.Node, o Options) error {
+	meta, err := checkDirectories(cfg)
+	if err != nil {
+		return err
+	}
+	bytes := int64(listener.DefaultBudget)
+	if cfg.Connections.MaxQueuedRequestBytes >= 0 {
+		bytes = cfg.Connections.MaxQueuedRequestBytes
+	}
+	n := &running{cfg: cfg, options: o, meta: meta, budget: listener.NewBudget(bytes)}
+	switch {
+	case cfg.Broker == nil:
+		return n.runController(ctx)
+	case !cfg.Controller:
+		return n.runBroker(ctx)
+	}
+	return n.runCombined(ctx)
+}
+
+type running struct {
+	cfg     *config.Node
+	options Options
+	meta    *nodedir.MetaProperties
+	budget  *listener.Budget
+}
+
+func (n *running) ready(b *broker.Broker) {
+	if n.options.Ready == nil {
+		return
+	}
+	s := Serving{ClusterID: n.meta.ClusterID}
+	if b != nil {
+		s.Client = b.Addr(n.cfg.Broker.Listeners[0].Name)
+	}
+	n.options.Ready(s)
+}
+
+func (n *running) runController(ctx context.Context) error {
+	c, err := openController(ctx, n.cfg, n.options.Logger)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return c.run(ctx, n.budget, func() { n.ready(nil) }) })
+	if at := n.cfg.MetricsListener; at != nil {
+		group.Go(func() error { return serveMetrics(ctx, at.String(), c.ctl.MetricsHandler(c.log.WriteMetrics)) })
+	}
+	return errors.Join(group.Wait(), c.close())
+}
+
+func (n *running) runBroker(ctx context.Context) error {
+	b, err := n.newBroker(ctx, nil)
+	if err != nil {
+		return err
+	}
+	return b.Run(ctx)
+}
+
+// runCombined runs both roles. The controller ends after the broker, which asks
+// it for leave to stop.
+func (n *running) runCombined(ctx context.Context) error {
+	c, err := openController(ctx, n.cfg, n.options.Logger)
+	if err != nil {
+		return err
+	}
+	source := quorum.NewSource(c.ctl)
+	b, err := n.newBroker(ctx, &inProcess{ctl: c.ctl, source: source})
+	if err != nil {
+		return errors.Join(err, c.close())
+	}
+	work, stopController := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopController()
+	group, work := errgroup.WithContext(work)
+	group.Go(func() error { return c.run(work, n.budget, nil) })
+	group.Go(func() error { return source.Run(work) })
+	group.Go(func() error {
+		defer stopController()
+		stop, cancel := context.WithCancel(ctx)
+		defer context.AfterFunc(work, cancel)() // the controller has failed
+		defer cancel()
+		return b.Run(stop)
+	})
+	if at := n.cfg.MetricsListener; at != nil {
+		group.Go(func() error { return serveMetrics(work, at.String(), c.ctl.MetricsHandler(c.log.WriteMetrics)) })
+	}
+	return errors.Join(group.Wait(), c.close())
+}
+
+// newBroker makes the broker; in is nil where it stands alone.
+func (n *running) newBroker(ctx context.Context, in *inProcess) (*broker.Broker, error) {
+	var b *broker.Broker
+	cfg := broker.Config{
+		Node: n.cfg, ClusterID: n.meta.ClusterID, Budget: n.budget, Logger: n.options.Logger,
+		ShutdownTimeout: n.options.ShutdownTimeout, Ready: func() { n.ready(b) },
+	}
+	for _, dir := range n.cfg.LogDirs {
+		meta, err := nodedir.ReadMeta(dir)
+		if err != nil {
+			return nil, err
+		}
+		cfg.Directories = append(cfg.Directories, meta.DirectoryID)
+	}
+	slices.SortFunc(cfg.Directories, kafka.UUID.Compare)
+	if in != nil {
+		cfg.Source, cfg.Finder = in.source, in
+	}
+	var err error
+	b, err = broker.New(ctx, cfg)
+	return b, err
+}
+
+// inProcess tells a broker of the controller in the same process.
+type inProcess struct {
+	ctl    *quorum.Controller
+	source *quorum.Source
+}
+
+// Leader implements broker.Finder: raft tells the controller who leads.
+func (p *inProcess) Leader(ctx context.Context) (broker.Leader, error) {
+	id, epoch, address, err := p.ctl.WaitLeader(ctx)
+	return broker.Leader{ID: id, Epoch: epoch, Address: address}, err
+}
+
+// Stale implements broker.Finder: what raft says changes by itself.
+func (p *inProcess) Stale(broker.Leader) {}

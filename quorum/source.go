@@ -1,0 +1,150 @@
+package quorum
+
+import (
+	"context"
+	"net"
+	"strconv"
+
+	"kvorum/internal/kafka"
+	"kvorum/metadatalog/image"
+	"kvorum/metadatalog/replay"
+)
+
+// Source is the controller's committed images as a broker in the same process
+// follows them: a combined node has one store and one image.
+type Source struct {
+	controller *Controller
+	requests   chan sourceRequest
+	done       chan struct{}
+
+	followers []replay.Publisher // owned by Run
+	last      *image.Image       // what they have seen
+}
+
+var _ replay.Source = (*Source)(nil)
+
+type sourceRequest struct {
+	add, remove replay.Publisher
+	ready       chan<- struct{}
+}
+
+// NewSource returns a source of c's images, which Run must follow.
+func NewSource(c *Controller) *Source {
+	return &Source{controller: c, requests: make(chan sourceRequest), done: make(chan struct{}), last: image.Empty()}
+}
+
+// Image is the controller's newest committed image.
+func (s *Source) Image() *image.Image { return s.controller.State().Image }
+
+// AddPublisher implements replay.Source. There is an image to give when an active
+// controller is known: it has applied its claim, so nothing before it is missing.
+func (s *Source) AddPublisher(ctx context.Context, p replay.Publisher) error {
+	ready := make(chan struct{})
+	return s.ask(ctx, sourceRequest{add: p, ready: ready}, ready)
+}
+
+// RemovePublisher implements replay.Source.
+func (s *Source) RemovePublisher(ctx context.Context, p replay.Publisher) error {
+	ready := make(chan struct{})
+	return s.ask(ctx, sourceRequest{remove: p, ready: ready}, ready)
+}
+
+func (s *Source) ask(ctx context.Context, r sourceRequest, ready <-chan struct{}) error {
+	select {
+	case s.requests <- r:
+	case <-s.done:
+		return replay.ErrStopped
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-ready:
+		return nil
+	case <-s.done:
+		return replay.ErrStopped
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Run gives each image, or the newest of several, to the publishers until ctx
+// ends.
+func (s *Source) Run(ctx context.Context) error {
+	defer close(s.done)
+	var waiting []sourceRequest // for the first image; each is a caller that waits
+	for {
+		changed := s.controller.WaitState()
+		state := s.controller.State()
+		if state.Leader != kafka.NoNode && state.Image.At().Offset >= 0 {
+			s.publish(state.Image)
+			for _, r := range waiting {
+				s.begin(r)
+			}
+			waiting = nil
+		}
+		select {
+		case <-changed:
+		case r := <-s.requests:
+			switch {
+			case r.add == nil:
+				s.remove(r)
+			case s.last.At().Offset < 0:
+				waiting = append(waiting, r)
+			default:
+				s.begin(r)
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (s *Source) publish(im *image.Image) {
+	if im == s.last {
+		return
+	}
+	changes := image.Diff(s.last, im)
+	s.last = im
+	for _, p := range s.followers {
+		p.Publish(changes, im, replay.Manifest{})
+	}
+}
+
+func (s *Source) begin(r sourceRequest) {
+	r.add.Publish(image.Diff(image.Empty(), s.last), s.last, replay.Manifest{Kind: replay.FromSnapshot})
+	s.followers = append(s.followers, r.add)
+	close(r.ready)
+}
+
+func (s *Source) remove(r sourceRequest) {
+	kept := s.followers[:0:0]
+	for _, p := range s.followers {
+		if p != r.remove {
+			kept = append(kept, p)
+		}
+	}
+	s.followers = kept
+	close(r.ready)
+}
+
+// WaitLeader waits until this controller knows the active one, which may be
+// itself, and returns where it listens, by the first of the controllers'
+// listeners.
+func (c *Controller) WaitLeader(ctx context.Context) (id kafka.NodeID, epoch kafka.LeaderEpoch, address string, err error) {
+	for {
+		changed := c.WaitState()
+		state := c.State()
+		if state.Leader != kafka.NoNode && (state.Leader != c.cfg.Core.Self || state.Active) {
+			if e, ok := c.endpointOf(state.Leader, c.cfg.Core.Endpoints[0].Name); ok {
+				return state.Leader, state.Epoch, net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port))), nil
+			}
+		}
+		select {
+		case <-changed:
+		case <-c.done:
+			return kafka.NoNode, kafka.NoEpoch, "", replay.ErrStopped
+		case <-ctx.Done():
+			return kafka.NoNode, kafka.NoEpoch, "", ctx.Err()
+		}
+	}
+}
