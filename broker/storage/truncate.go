@@ -8,7 +8,7 @@ import (
 )
 
 // TruncateTo drops every batch that ends after an offset, so that the log ends
-// at it or, where it is inside a batch, before that batch. An offset at or after
+// at it, or before it where it is inside a batch or a gap. An offset at or after
 // the end drops nothing but epochs that begin there. The high watermark follows
 // the end. Nothing below the recovery point that is dropped can come back after a
 // crash (see Options.LowerRecoveryPoint).
@@ -65,12 +65,12 @@ func (l *Log) lowerRecoveryPoint(to kafka.Offset) error {
 	if to >= l.RecoveryPoint() {
 		return nil
 	}
-	if l.options.LowerRecoveryPoint != nil {
-		if err := l.options.LowerRecoveryPoint(l, to); err != nil {
-			return err
-		}
-	}
+	// The point first: a checkpoint that is being written now must not put the
+	// higher one back.
 	l.recoveryPoint.Store(int64(to))
+	if l.options.LowerRecoveryPoint != nil {
+		return l.options.LowerRecoveryPoint(l, to)
+	}
 	return nil
 }
 
@@ -102,22 +102,30 @@ func (l *Log) truncate(to kafka.Offset) error {
 }
 
 // cutSegment cuts the active segment before the first batch that ends after an
-// offset, and returns where it ends then.
+// offset, and returns where the log ends then: after the batch before it, as it
+// will be found when the log is opened again.
 func (l *Log) cutSegment(s *segment, to kafka.Offset) (kafka.Offset, error) {
 	f, err := s.log.acquire()
 	if err != nil {
 		return 0, err
 	}
-	h, found, err := s.seek(f, to, s.size.Load(), false)
-	s.log.release()
-	if err != nil || !found {
-		return to, err
+	size := s.size.Load()
+	h, found, err := s.seek(f, to, size, false)
+	if err == nil && found {
+		size = h.position
 	}
-	end := min(to, h.base)
-	if err := s.cutIndexes(h.position, end); err != nil {
+	var end kafka.Offset
+	if err == nil {
+		end, err = s.endBefore(f, size)
+	}
+	s.log.release()
+	if err != nil {
 		return 0, err
 	}
-	return end, s.cut(h.position)
+	if err := s.cutIndexes(size, end); err != nil {
+		return 0, err
+	}
+	return end, s.cut(size)
 }
 
 // startAt drops all segments and begins one.

@@ -48,7 +48,7 @@ var rooms = map[string][]string{
 	"quorum/controller":  {"metadatalog/image", "security"},
 	"quorum/raft":        {"metadatalog", "snapshot"},
 	"quorum":             {"quorum/controller", "quorum/raft", "metadatalog/replay", "listener", "protocol", "metadatalog/image", "metadatalog", "snapshot", "security"},
-	"broker/storage":     {"broker/storage/checkpoint", "broker/storage/producer"},
+	"broker/storage":     {"broker/storage/checkpoint", "broker/storage/producer", "metadatalog"},
 	"broker/replica":     {"broker/replica/core", "broker/storage", "broker/storage/producer", "metadatalog/image", "protocol"},
 	"broker/group":       {},
 	"broker/txn":         {},

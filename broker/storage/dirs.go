@@ -1,0 +1,444 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"kvorum/broker/storage/checkpoint"
+	"kvorum/internal/clock"
+	"kvorum/internal/kafka"
+	"kvorum/internal/vfs"
+	wire "kvorum/protocol/errors"
+)
+
+// ErrNoLog says that no log directory holds the partition.
+var ErrNoLog = errors.New("no log directory holds the partition")
+
+// DirsOptions say where the logs of a broker are and how they are kept. They are
+// a value that OpenDirs does not change.
+type DirsOptions struct {
+	FS          vfs.FS
+	Directories []Directory // at least one
+	// OpenFiles bounds the descriptors of all logs.
+	OpenFiles int
+	// Config is the effective configuration of a topic when one of its logs is
+	// opened; SetConfig changes it later. It must not call Dirs.
+	Config func(topic string) LogConfig
+	// RecoveryThreads is num.recovery.threads.per.data.dir: how many logs of a
+	// directory are recovered or closed at a time.
+	RecoveryThreads      int
+	ProducerExpirationMs int64
+	Times                DirsTimes
+
+	Clock  clock.Clock
+	Random io.Reader // names of deleted and stray directories
+	Logger *slog.Logger
+
+	// Failed is called once for each directory that went offline for good: its
+	// disk has failed. All logs in it answer KAFKA_STORAGE_ERROR by then. It may
+	// be nil and is called by Run.
+	Failed func(kafka.DirectoryID, error)
+	// Reopened is called when a log that had gone offline because the disk was full
+	// has been opened again as another Log. It may be nil and is called by Run.
+	Reopened func(*Log)
+}
+
+// DirsTimes are how often the chores of the log directories are done.
+type DirsTimes struct {
+	HighWatermark time.Duration // replica.high.watermark.checkpoint.interval.ms
+	RecoveryPoint time.Duration // log.flush.offset.checkpoint.interval.ms
+	LogStart      time.Duration // log.flush.start.offset.checkpoint.interval.ms
+	Retention     time.Duration // log.retention.check.interval.ms
+	// FirstRetention is how long after the start retention is looked at first.
+	FirstRetention time.Duration
+	// Probe is how often flush.ms, deleted directories and full disks are looked at.
+	Probe time.Duration
+}
+
+// DefaultDirsTimes are Kafka's.
+var DefaultDirsTimes = DirsTimes{
+	HighWatermark: 5 * time.Second, RecoveryPoint: time.Minute, LogStart: time.Minute,
+	Retention: 5 * time.Minute, FirstRetention: 30 * time.Second, Probe: time.Second,
+}
+
+// Dirs are the log directories of a broker (LogManager): which partition is in
+// which directory, and the chores that all logs need. It is safe for concurrent
+// use.
+//
+// OpenDirs reads the names in each directory and the checkpoints, and no log: a
+// log is opened when it is asked for, or by Run, which recovers what an unclean
+// stop left behind. So a start does not grow with the data.
+//
+// A directory goes offline when its disk refuses something, and stays so until
+// the broker is started again; its logs answer KAFKA_STORAGE_ERROR. A full disk is
+// not a failed one: only the logs that could not write go offline, and Run opens
+// them again, from what is on the disk, as soon as there is room (minFree).
+//
+// Order of locks: Dirs.mu is held for a look at the maps only, never while a log
+// is called or a file is touched; holding.mu while a log is opened or taken out, and
+// outside of the log's own.
+type Dirs struct {
+	o     DirsOptions
+	files *Files
+	dirs  []*directory
+
+	mu       sync.RWMutex
+	holdings map[kafka.TopicPartition]*holding
+	// futures are moves between directories that were under way.
+	futures map[kafka.TopicPartition]*holding
+	// doomed are directories that wait to be removed.
+	doomed []doomed
+	// rolled are logs with a full segment that is not flushed, full those that wait
+	// for room on the disk; both hold a log once.
+	rolled, full map[*Log]bool
+
+	failures chan *directory // each directory once
+	wake     chan struct{}   // rolled is not empty
+}
+
+// directory is one of log.dirs.
+type directory struct {
+	Directory
+	lock    io.Closer
+	clean   bool              // it was closed in order the last time
+	epoch   kafka.BrokerEpoch // that was said then
+	failure atomic.Pointer[error]
+
+	// writing serialises the checkpoint files.
+	writing sync.Mutex
+	written map[string]uint64 // a hash of what a file holds
+
+	// syncing shares one fsync of the directory among those who wait for one.
+	syncing groupSync
+}
+
+// holding is a partition in a directory.
+type holding struct {
+	partition kafka.TopicPartition
+	home      *directory
+	log       atomic.Pointer[Log] // nil until it is asked for
+
+	mu   sync.Mutex
+	name string // of its directory within home
+	err  error  // why it cannot be opened
+	gone bool   // deleted or stray
+
+	// What the checkpoints say, for as long as the log is not open; high is
+	// NoOffset where they say nothing.
+	recovery, start, high kafka.Offset
+	clean                 bool
+	flushedMs             atomic.Int64 // when flush.ms began to count
+}
+
+// OpenDirs locks the log directories and finds the partitions in them. A
+// directory that cannot be read begins offline, as long as another one can; two
+// directories with one partition are an error that names both. The caller
+// closes what was opened.
+func OpenDirs(o DirsOptions) (*Dirs, error) {
+	d := &Dirs{
+		o: o, files: NewFiles(o.FS, o.OpenFiles),
+		holdings: map[kafka.TopicPartition]*holding{}, futures: map[kafka.TopicPartition]*holding{},
+		rolled: map[*Log]bool{}, full: map[*Log]bool{},
+		failures: make(chan *directory, len(o.Directories)), wake: make(chan struct{}, 1),
+	}
+	if d.o.Logger == nil {
+		d.o.Logger = slog.New(slog.DiscardHandler)
+	}
+	var failed error
+	online := 0
+	for _, where := range o.Directories {
+		dir := &directory{Directory: where, written: map[string]uint64{}}
+		d.dirs = append(d.dirs, dir)
+		err := where.Err
+		if err == nil {
+			err = d.scan(dir)
+		}
+		var twice *duplicateError
+		if errors.Is(err, errLocked) || errors.As(err, &twice) {
+			return nil, errors.Join(err, d.unlock())
+		}
+		if err == nil {
+			online++
+			continue
+		}
+		d.fail(dir, err)
+		failed = errors.Join(failed, err)
+	}
+	if online == 0 {
+		return nil, fmt.Errorf("no log directory can be used: %w", errors.Join(failed, d.unlock()))
+	}
+	return d, nil
+}
+
+// errLocked is in the chain of an error about a directory that another process
+// has open.
+var errLocked = errors.New("another broker has the directory open, or it may not be locked")
+
+// duplicateError says that two directories hold one partition.
+type duplicateError struct{ name, first, second string }
+
+func (e *duplicateError) Error() string {
+	return fmt.Sprintf("%s is in %s and in %s: remove the one that is older (a failed disk that came back), and start again", e.name, e.first, e.second)
+}
+
+// scan reads the names and the checkpoints of one directory.
+func (d *Dirs) scan(dir *directory) error {
+	lock, err := d.o.FS.Lock(d.o.FS.PathJoin(dir.Path, ".lock"))
+	if err != nil {
+		if _, e := d.o.FS.Stat(dir.Path); e != nil {
+			return fmt.Errorf("open log directory %s: %w", dir.Path, e)
+		}
+		return fmt.Errorf("lock log directory %s: %w: %w", dir.Path, errLocked, err)
+	}
+	dir.lock = lock
+	// The marker goes before anything in the directory changes (KAFKA-10471).
+	if dir.epoch, dir.clean, err = checkpoint.ReadCleanShutdown(d.o.FS, dir.Path); err != nil {
+		return err
+	}
+	if err := checkpoint.RemoveCleanShutdown(d.o.FS, dir.Path); err != nil {
+		return err
+	}
+	names, err := d.o.FS.List(dir.Path)
+	if err != nil {
+		return fmt.Errorf("list log directory %s: %w", dir.Path, err)
+	}
+	recovery, err1 := d.readOffsets(dir, checkpoint.RecoveryPoint)
+	start, err2 := d.readOffsets(dir, checkpoint.LogStart)
+	high, err3 := d.readOffsets(dir, checkpoint.HighWatermark)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return err
+	}
+	for _, name := range names {
+		p, kind := parseDirName(name)
+		e := &holding{partition: p, home: dir, name: name, clean: dir.clean, recovery: recovery[p], start: start[p], high: kafka.NoOffset}
+		if hw, ok := high[p]; ok {
+			e.high = hw
+		}
+		if err := d.place(e, kind); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// place puts a directory that was found where it belongs.
+func (d *Dirs) place(e *holding, kind dirKind) error {
+	switch kind {
+	case current:
+		if other := d.holdings[e.partition]; other != nil {
+			return &duplicateError{e.name, other.home.Path, e.home.Path}
+		}
+		d.holdings[e.partition] = e
+	case future:
+		d.futures[e.partition] = e
+	case deleting:
+		d.doom(e.home, e.name, d.o.Config(e.partition.Topic).FileDeleteDelayMs)
+	case stray:
+		d.o.Logger.Warn("a stray log is kept; remove it when nobody needs it", "path", d.o.FS.PathJoin(e.home.Path, e.name))
+	}
+	return nil
+}
+
+// readOffsets reads a checkpoint of a directory. One that is damaged is as good
+// as none: logs are then recovered from their beginning, start at their first
+// segment, and have a high watermark as soon as they have a leader.
+func (d *Dirs) readOffsets(dir *directory, name string) (checkpoint.Offsets, error) {
+	offsets, err := checkpoint.ReadOffsets(d.o.FS, d.o.FS.PathJoin(dir.Path, name))
+	if errors.Is(err, checkpoint.ErrDamaged) {
+		d.o.Logger.Warn("a checkpoint is not used", "error", err)
+		return checkpoint.Offsets{}, nil
+	}
+	return offsets, err
+}
+
+// Get returns the log of a partition and opens it if it has not been asked for
+// yet, which reads what an unclean stop left unchecked. It fails with ErrNoLog
+// where there is none, and with KAFKA_STORAGE_ERROR where its directory is
+// offline or its files cannot be opened.
+func (d *Dirs) Get(p kafka.TopicPartition) (*Log, error) {
+	d.mu.RLock()
+	e := d.holdings[p]
+	d.mu.RUnlock()
+	if e == nil {
+		return nil, fmt.Errorf("%s: %w", p, ErrNoLog)
+	}
+	if l := e.log.Load(); l != nil {
+		return l, nil
+	}
+	return d.open(e)
+}
+
+// open opens a partition's log, once.
+func (d *Dirs) open(e *holding) (*Log, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if l := e.log.Load(); l != nil {
+		return l, nil
+	}
+	if e.gone {
+		return nil, fmt.Errorf("%s: %w", e.partition, ErrNoLog)
+	}
+	if err := e.home.offline(); err != nil {
+		return nil, err
+	}
+	if e.err == nil {
+		l, err := d.openLog(e)
+		if err == nil {
+			return l, nil
+		}
+		e.err = err
+		d.o.Logger.Error("a log cannot be opened", "partition", e.partition.String(), "error", err)
+		d.probe(e.home)
+	}
+	return nil, wire.New(wire.KafkaStorageError, "the log of %s cannot be opened", e.partition)
+}
+
+// openLog opens the log of e; e.mu is held.
+func (d *Dirs) openLog(e *holding) (*Log, error) {
+	path := d.o.FS.PathJoin(e.home.Path, e.name)
+	id, ok, err := checkpoint.ReadTopicID(d.o.FS, path)
+	if err != nil && !errors.Is(err, checkpoint.ErrDamaged) {
+		return nil, err
+	}
+	if !ok {
+		d.o.Logger.Warn("a log without a topic id; it is a stray unless it is given one", "path", path, "error", err)
+	}
+	config := d.o.Config(e.partition.Topic)
+	l, err := Open(Options{
+		Partition: e.partition, TopicID: id, Dir: path, Files: d.files, Config: config,
+		LogStart: e.start, RecoveryPoint: e.recovery, Clean: e.clean,
+		ProducerExpirationMs: d.o.ProducerExpirationMs, JitterMs: jitter(config), NowMs: d.nowMs(),
+		Logger: d.o.Logger, Rolled: d.noteRolled,
+		Failed:             func(l *Log, cause error) { d.logFailed(e, l, cause) },
+		LowerRecoveryPoint: func(_ *Log, to kafka.Offset) error { return d.lowerRecoveryPoint(e, to) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	if e.high != kafka.NoOffset {
+		l.SetHighWatermark(e.high)
+	}
+	e.flushedMs.Store(d.nowMs())
+	e.log.Store(l)
+	return l, nil
+}
+
+// jitter spreads the rolls of logs that were begun together (segment.jitter.ms).
+func jitter(c LogConfig) int64 {
+	if most := min(c.SegmentJitterMs, c.SegmentMs); most > 0 {
+		return rand.Int64N(most)
+	}
+	return 0
+}
+
+func (d *Dirs) nowMs() int64 { return d.o.Clock.Now().UnixMilli() }
+
+// Stored is a partition that a log directory holds.
+type Stored struct {
+	Partition kafka.TopicPartition
+	Directory kafka.DirectoryID
+	Path      string
+	Future    bool // a move between directories that is not finished
+}
+
+// All lists the partitions in the directories that are online, in no order,
+// without opening a log.
+func (d *Dirs) All() []Stored {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	all := make([]Stored, 0, len(d.holdings)+len(d.futures))
+	for _, list := range []map[kafka.TopicPartition]*holding{d.holdings, d.futures} {
+		for _, e := range list {
+			if e.home.failure.Load() == nil {
+				all = append(all, Stored{
+					Partition: e.partition, Directory: e.home.ID, Path: d.o.FS.PathJoin(e.home.Path, e.name),
+					Future: d.futures[e.partition] == e})
+			}
+		}
+	}
+	return all
+}
+
+// TopicIDOf reads whose partition a stored directory is, without opening the
+// log; zero where it does not say: a stray.
+func (d *Dirs) TopicIDOf(s Stored) (kafka.TopicID, error) {
+	id, _, err := checkpoint.ReadTopicID(d.o.FS, s.Path)
+	if errors.Is(err, checkpoint.ErrDamaged) {
+		d.o.Logger.Warn("partition.metadata is damaged", "error", err)
+		err = nil
+	}
+	return id, err
+}
+
+// Where is the directory that holds a partition.
+func (d *Dirs) Where(p kafka.TopicPartition) (kafka.DirectoryID, bool) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if e := d.holdings[p]; e != nil {
+		return e.home.ID, true
+	}
+	return kafka.DirectoryUnassigned, false
+}
+
+// Online are the ids of the directories that work, in the order of log.dirs.
+func (d *Dirs) Online() []kafka.DirectoryID {
+	var ids []kafka.DirectoryID
+	for _, dir := range d.dirs {
+		if dir.failure.Load() == nil {
+			ids = append(ids, dir.ID)
+		}
+	}
+	return ids
+}
+
+// PreviousEpoch is the broker epoch of the last registration, where all
+// directories were closed in order by it; NoBrokerEpoch otherwise. A broker tells
+// the controllers so that they know that nothing was lost (KIP-966).
+func (d *Dirs) PreviousEpoch() kafka.BrokerEpoch {
+	epoch := d.dirs[0].epoch
+	for _, dir := range d.dirs {
+		if !dir.clean || dir.epoch != epoch {
+			return kafka.NoBrokerEpoch
+		}
+	}
+	return epoch
+}
+
+// list copies the entries, by ascending name so that chores go through a
+// directory in a known order.
+func (d *Dirs) list(of func(*holding) bool) []*holding {
+	d.mu.RLock()
+	all := slices.Collect(maps.Values(d.holdings))
+	d.mu.RUnlock()
+	if of != nil {
+		all = slices.DeleteFunc(all, func(e *holding) bool { return !of(e) })
+	}
+	slices.SortFunc(all, func(a, b *holding) int {
+		if c := strings.Compare(a.partition.Topic, b.partition.Topic); c != 0 {
+			return c
+		}
+		return int(a.partition.Partition) - int(b.partition.Partition)
+	})
+	return all
+}
+
+// unlock gives the directories free for other processes.
+func (d *Dirs) unlock() error {
+	var err error
+	for _, dir := range d.dirs {
+		if dir.lock != nil {
+			err = errors.Join(err, dir.lock.Close())
+			dir.lock = nil
+		}
+	}
+	return err
+}

@@ -1,0 +1,143 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+
+	"kvorum/broker/storage/checkpoint"
+	wire "kvorum/protocol/errors"
+)
+
+// minFree is the room that a full disk must have before its logs are opened
+// again, in bytes: less would only make them fail at the next append.
+const minFree = 64 << 20
+
+// offline is the error of a directory that has failed; nil while it works.
+func (dir *directory) offline() error {
+	if dir.failure.Load() != nil {
+		return wire.New(wire.KafkaStorageError, "log directory %s is offline", dir.Path)
+	}
+	return nil
+}
+
+// isFull reports whether an error says that the disk has no room. Running out of
+// room is not a failure of the disk.
+func isFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// logFailed is called by a log that its disk refused something; the log's locks
+// are held.
+func (d *Dirs) logFailed(e *holding, l *Log, cause error) {
+	if !isFull(cause) {
+		d.fail(e.home, cause)
+		return
+	}
+	d.mu.Lock()
+	d.full[l] = true
+	d.mu.Unlock()
+	d.o.Logger.Error("the disk is full; the log is opened again when there is room",
+		"partition", e.partition.String(), "path", e.home.Path, "free_bytes_needed", minFree)
+}
+
+// diskError judges an error about a directory's files outside of a log.
+func (d *Dirs) diskError(dir *directory, err error) {
+	if isFull(err) {
+		d.o.Logger.Error("the disk is full", "path", dir.Path, "error", err)
+		return
+	}
+	d.fail(dir, err)
+}
+
+// fail takes a directory offline. Run does the rest: it takes its logs offline
+// and tells the owner.
+func (d *Dirs) fail(dir *directory, err error) {
+	if dir.failure.CompareAndSwap(nil, &err) {
+		d.o.Logger.Error("a log directory went offline", "path", dir.Path, "directory", dir.ID.String(), "error", err)
+		d.failures <- dir // has room for each directory once
+	}
+}
+
+// handleFailure takes the logs of a failed directory offline.
+func (d *Dirs) handleFailure(dir *directory) {
+	cause := *dir.failure.Load()
+	for _, e := range d.list(func(e *holding) bool { return e.home == dir }) {
+		if l := e.log.Load(); l != nil {
+			l.Fail(cause)
+			d.settle(l)
+		}
+	}
+	if d.o.Failed != nil {
+		d.o.Failed(dir.ID, cause)
+	}
+}
+
+// probe takes a directory offline if it cannot be written: after one log could
+// not be opened it is not clear whether it alone is damaged.
+func (d *Dirs) probe(dir *directory) {
+	if err := d.writeCheckpoint(dir, checkpoint.RecoveryPoint, true); err != nil {
+		d.diskError(dir, err)
+	}
+}
+
+// settle forgets that something has to be done for a log.
+func (d *Dirs) settle(l *Log) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.rolled, l)
+	delete(d.full, l)
+}
+
+// reopenFull opens the logs again that went offline for a full disk, if there is
+// room now. What was acknowledged is in their files; a batch that was written in
+// part is cut off, as after a crash.
+func (d *Dirs) reopenFull() {
+	d.mu.RLock()
+	waiting := make([]*Log, 0, len(d.full))
+	for l := range d.full {
+		waiting = append(waiting, l)
+	}
+	d.mu.RUnlock()
+	for _, l := range waiting {
+		d.mu.RLock()
+		e := d.holdings[l.Partition()]
+		d.mu.RUnlock()
+		if e == nil || e.log.Load() != l || e.home.offline() != nil {
+			d.settle(l)
+			continue
+		}
+		if usage, err := d.o.FS.GetDiskUsage(e.home.Path); err != nil || usage.AvailBytes < minFree {
+			continue
+		}
+		if err := d.reopen(e, l); err != nil {
+			d.o.Logger.Error("a log that waited for room cannot be opened", "partition", e.partition.String(), "error", err)
+			d.probe(e.home)
+		}
+	}
+}
+
+// reopen replaces a log that is offline by one that is opened anew.
+func (d *Dirs) reopen(e *holding, old *Log) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.gone || e.log.Load() != old {
+		return nil
+	}
+	// The recovery point is the log's own: the checkpoint may be a minute old.
+	e.start, e.recovery, e.high, e.clean = old.LogStart(), old.RecoveryPoint(), old.HighWatermark(), false
+	if err := old.Close(); err != nil {
+		return fmt.Errorf("close the log of %s: %w", e.partition, err)
+	}
+	l, err := d.openLog(e)
+	if err != nil {
+		return err
+	}
+	l.SetConfig(old.Config())
+	d.settle(old)
+	d.o.Logger.Info("a log is online again", "partition", e.partition.String(), "end", int64(l.LogEnd()))
+	if d.o.Reopened != nil {
+		d.o.Reopened(l)
+	}
+	return nil
+}
