@@ -74,6 +74,8 @@ type Proposal struct {
 	LeaderEpoch    kafka.LeaderEpoch
 	PartitionEpoch kafka.PartitionEpoch // the state that it changes
 	ISR            []Member
+	// Old is the size of the ISR that it changes.
+	Old int
 }
 
 // Member is a member of a proposed ISR with the registration that the leader
@@ -188,4 +190,17 @@ func (l *Leader) advance(nowMs int64) bool {
 	}
 	l.highWatermark = to
 	return true
+}
+
+// LowWatermark is the offset below which no live replica keeps records: the
+// least log start of this log, which begins at logStart, and of the followers
+// whose brokers are active. It is kafka.NoOffset while one of them is unknown
+// (Partition.lowWatermarkIfLeader).
+func (l *Leader) LowWatermark(logStart kafka.Offset) kafka.Offset {
+	for i := range l.followers {
+		if f := &l.followers[i]; f.active {
+			logStart = min(logStart, f.logStart)
+		}
+	}
+	return logStart
 }

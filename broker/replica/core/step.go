@@ -155,7 +155,7 @@ func (l *Leader) shrink(nowMs int64) *Proposal {
 }
 
 func (l *Leader) propose(isr []kafka.BrokerID) *Proposal {
-	p := &Proposal{LeaderEpoch: l.epoch, PartitionEpoch: l.partitionEpoch}
+	p := &Proposal{LeaderEpoch: l.epoch, PartitionEpoch: l.partitionEpoch, Old: len(l.isr)}
 	for _, id := range isr {
 		m := Member{ID: id, Epoch: kafka.NoBrokerEpoch}
 		if f := l.follower(id); f != nil {

@@ -1,0 +1,157 @@
+package replica
+
+import (
+	stderrors "errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"kvorum/broker/storage"
+	"kvorum/internal/clock"
+	"kvorum/internal/kafka"
+	"kvorum/metadatalog/image"
+	"kvorum/protocol/errors"
+)
+
+// Config is what Partitions are made of.
+type Config struct {
+	Self kafka.BrokerID
+	// Dirs are the log directories; they outlive Partitions.
+	Dirs *storage.Dirs
+	// Static is server.properties: the defaults of topics' configs come from it.
+	Static map[string]string
+	Clock  clock.Clock
+	Log    *slog.Logger
+	// LagMax is replica.lag.time.max.ms.
+	LagMax time.Duration
+	// Controller is how the active controller is reached, and BrokerEpoch this
+	// broker's registration at the time.
+	Controller  Controller
+	BrokerEpoch func() kafka.BrokerEpoch
+}
+
+// Partitions are all replicas of this broker. Publish and Close have one caller
+// at a time; everything else is safe for concurrent use.
+type Partitions struct {
+	self       kafka.BrokerID
+	dirs       *storage.Dirs
+	static     map[string]string
+	clock      clock.Clock
+	logger     *slog.Logger
+	lagMaxMs   int64
+	controller Controller
+
+	brokerEpoch func() kafka.BrokerEpoch
+	isrs, homes *reports
+
+	image     atomic.Pointer[image.Image] // the last one that was published
+	published bool                        // Publish was called
+	counters  counters
+
+	mu     sync.RWMutex
+	hosted map[kafka.TopicPartition]*Partition
+}
+
+// New returns Partitions that host nothing until the first Publish.
+func New(c Config) *Partitions {
+	ps := &Partitions{
+		self: c.Self, dirs: c.Dirs, static: c.Static, clock: c.Clock, logger: c.Log,
+		lagMaxMs: c.LagMax.Milliseconds(), controller: c.Controller, brokerEpoch: c.BrokerEpoch,
+		isrs: newReports(), homes: newReports(),
+		hosted: map[kafka.TopicPartition]*Partition{},
+	}
+	ps.image.Store(image.Empty())
+	return ps
+}
+
+func (ps *Partitions) nowMs() int64 { return ps.clock.Now().UnixMilli() }
+
+// Lookup returns a partition that this broker hosts. Otherwise the wire error
+// says why there is none (ReplicaManager.getPartitionOrError):
+// NOT_LEADER_OR_FOLLOWER when the image has the partition elsewhere,
+// UNKNOWN_TOPIC_OR_PARTITION when it has none, KAFKA_STORAGE_ERROR when its
+// directory has failed.
+func (ps *Partitions) Lookup(tp kafka.TopicPartition) (*Partition, error) {
+	p, err := ps.find(tp, kafka.ZeroUUID)
+	if err != nil {
+		return nil, err
+	}
+	return p, p.fault()
+}
+
+// find is Lookup for a request that may name the topic's id as well. A partition
+// whose directory has failed is found: whoever asks it something is told.
+func (ps *Partitions) find(tp kafka.TopicPartition, id kafka.TopicID) (*Partition, error) {
+	p := ps.hostedAs(tp)
+	if p == nil {
+		return nil, ps.absent(tp)
+	}
+	if !id.IsZero() && id != p.topicID {
+		return nil, errors.New(errors.InconsistentTopicID, "the topic id of %s is %s here, and %s in the request", tp, p.topicID, id)
+	}
+	return p, nil
+}
+
+// absent says why a partition is not here.
+func (ps *Partitions) absent(tp kafka.TopicPartition) error {
+	if topic := ps.image.Load().TopicByName(tp.Topic); topic != nil && topic.Partition(tp.Partition) != nil {
+		return errors.New(errors.NotLeaderOrFollower, "broker %d has no replica of partition %s", ps.self, tp)
+	}
+	return errors.New(errors.UnknownTopicOrPartition, "there is no partition %s", tp)
+}
+
+func (ps *Partitions) hostedAs(tp kafka.TopicPartition) *Partition {
+	ps.mu.RLock()
+	defer ps.mu.RUnlock()
+	return ps.hosted[tp]
+}
+
+// fault is why a partition that is hosted cannot be used, nil if it can.
+func (p *Partition) fault() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.gone
+}
+
+// Hosted returns all partitions of this broker, in no order.
+func (ps *Partitions) Hosted() []*Partition {
+	ps.mu.RLock()
+	defer ps.mu.RUnlock()
+	all := make([]*Partition, 0, len(ps.hosted))
+	for _, p := range ps.hosted {
+		all = append(all, p)
+	}
+	return all
+}
+
+// hint is the leader that a client is pointed to along with an error.
+func (ps *Partitions) hint(err error, tp kafka.TopicPartition) CurrentLeader {
+	none := CurrentLeader{ID: kafka.NoLeader, Epoch: kafka.NoEpoch}
+	switch errors.CodeOf(err) {
+	case errors.NotLeaderOrFollower, errors.FencedLeaderEpoch:
+	default:
+		return none
+	}
+	topic := ps.image.Load().TopicByName(tp.Topic)
+	if topic == nil {
+		return none
+	}
+	p := topic.Partition(tp.Partition)
+	if p == nil {
+		return none
+	}
+	return CurrentLeader{ID: p.Leader, Epoch: p.LeaderEpoch}
+}
+
+// failed turns an error of the log into what a client is told. An operating
+// error has been reported to the log's directory by storage, which takes the
+// directory offline; it is logged here, since the client is not told the text.
+func (ps *Partitions) failed(p *Partition, err error) error {
+	var wire *errors.Error
+	if stderrors.As(err, &wire) {
+		return wire
+	}
+	ps.logger.Error("partition failed", "partition", p.name, "error", err)
+	return errors.KafkaStorageError.Err()
+}

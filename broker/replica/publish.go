@@ -1,0 +1,190 @@
+package replica
+
+import (
+	"sync"
+
+	"kvorum/broker/storage"
+	"kvorum/internal/kafka"
+	"kvorum/metadatalog/image"
+	"kvorum/protocol/errors"
+)
+
+// assignment is a partition that this broker has a replica of.
+type assignment struct {
+	topic *image.Topic
+	id    kafka.PartitionID
+	state *image.Partition
+}
+
+func (a assignment) name() kafka.TopicPartition {
+	return kafka.TopicPartition{Topic: a.topic.Name, Partition: a.id}
+}
+
+// Publish makes the replicas what the image says: it takes away what was deleted
+// or moved, makes logs for what is new, and leads and follows (ReplicaManager.
+// applyDelta). When it returns, every partition that this broker leads takes
+// records. Partitions that did not change go on undisturbed meanwhile.
+//
+// The first call compares all logs on disk with the image: those of topics that
+// it does not know, or does not have on this broker, are renamed and kept aside
+// (stray). So the image must be one that a live quorum has confirmed.
+func (ps *Partitions) Publish(c *image.Changes, im *image.Image) {
+	ps.image.Store(im)
+	if !ps.published {
+		ps.published = true
+		ps.setStraysAside(im)
+	}
+	var changed []assignment
+	for t := range c.Topics() {
+		for p := range t.Partitions() {
+			had := p.Old != nil && hosts(p.Old, ps.self)
+			has := t.New != nil && p.New != nil && hosts(p.New, ps.self)
+			switch {
+			case has:
+				changed = append(changed, assignment{t.New, p.ID, p.New})
+			case had:
+				ps.remove(kafka.TopicPartition{Topic: t.Old.Name, Partition: p.ID}, t.Old.ID, t.New == nil)
+			}
+		}
+	}
+	set := ps.newSettings(im)
+	for _, a := range changed {
+		set.of(a.topic.Name)
+	}
+	inParallel(changed, func(a assignment) { ps.apply(a, im, set) })
+	ps.reconfigure(c, im, set)
+}
+
+func hosts(p *image.Partition, broker kafka.BrokerID) bool {
+	for _, r := range p.Replicas {
+		if r == broker {
+			return true
+		}
+	}
+	return false
+}
+
+// appliers is how many partitions are changed at a time. Making a log is a
+// handful of system calls, most of which wait for the file system's journal; more
+// than a few at a time only queue there.
+const appliers = 8
+
+// inParallel calls f for every element and waits for all calls.
+func inParallel[T any](all []T, f func(T)) {
+	if len(all) == 1 {
+		f(all[0])
+		return
+	}
+	var wg sync.WaitGroup
+	next := make(chan T)
+	for range min(appliers, len(all)) {
+		wg.Go(func() {
+			for t := range next {
+				f(t)
+			}
+		})
+	}
+	for _, t := range all {
+		next <- t
+	}
+	close(next)
+	wg.Wait()
+}
+
+// setStraysAside renames the logs that the image does not have here: of a topic
+// that it does not know, of one that went by the same name, or of a partition
+// whose replicas are elsewhere.
+func (ps *Partitions) setStraysAside(im *image.Image) {
+	inParallel(ps.dirs.All(), func(l storage.Stored) {
+		id, err := ps.dirs.TopicIDOf(l)
+		if err != nil {
+			ps.logger.Error("log does not say whose it is", "path", l.Path, "error", err)
+			return
+		}
+		if topic := im.Topic(id); topic != nil && topic.Name == l.Partition.Topic {
+			if p := topic.Partition(l.Partition.Partition); p != nil && hosts(p, ps.self) {
+				return
+			}
+		}
+		if l.Future {
+			return // it belongs to a log that is judged itself
+		}
+		ps.logger.Warn("log is of no partition of this broker and is kept aside", "path", l.Path, "topicID", id)
+		if err := ps.dirs.Stray(l.Partition); err != nil {
+			ps.logger.Error("stray log could not be renamed", "path", l.Path, "error", err)
+		}
+	})
+}
+
+// remove ends a partition here and deletes its log: its topic was deleted, or its
+// replica moved to other brokers.
+func (ps *Partitions) remove(tp kafka.TopicPartition, id kafka.TopicID, deleted bool) {
+	p := ps.hostedAs(tp)
+	if p == nil || p.topicID != id {
+		return
+	}
+	why := errors.New(errors.NotLeaderOrFollower, "partition %s has left broker %d", tp, ps.self)
+	if deleted {
+		why = errors.New(errors.UnknownTopicOrPartition, "the topic of partition %s was deleted", tp)
+	}
+	p.end(why)
+	ps.mu.Lock()
+	delete(ps.hosted, tp)
+	ps.mu.Unlock()
+	if err := ps.dirs.Delete(tp); err != nil {
+		ps.logger.Error("log could not be deleted", "partition", tp, "error", err)
+	}
+}
+
+// end makes a partition answer everybody with why, for good, once no append is
+// under way.
+func (p *Partition) end(why error) {
+	p.role.Lock()
+	defer p.role.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.gone, p.leader = why, nil
+	p.upset()
+}
+
+// apply makes one partition what the image says. It is called for several
+// partitions at a time, but not for the same one.
+func (ps *Partitions) apply(a assignment, im *image.Image, set *settings) {
+	tp := a.name()
+	p := ps.hostedAs(tp)
+	isNew := p == nil
+	if isNew {
+		p = &Partition{name: tp, topicID: a.topic.ID, owner: ps, epoch: kafka.NoEpoch, leaderID: kafka.NoLeader}
+		if err := ps.openLog(p, a, im, set); err != nil {
+			ps.logger.Error("log could not be opened", "partition", tp, "error", err)
+			p.gone = errors.KafkaStorageError.Err()
+		}
+	}
+	if p.fault() == nil {
+		p.assume(a, coreState(a, im, set.of(tp.Topic).minISR))
+	}
+	if isNew {
+		ps.mu.Lock()
+		ps.hosted[tp] = p
+		ps.mu.Unlock()
+	}
+}
+
+// openLog finds the partition's log or makes it, in the directory that the image
+// names if that is online here. The controllers are told when it is another one.
+func (ps *Partitions) openLog(p *Partition, a assignment, im *image.Image, set *settings) error {
+	wanted := a.state.Directory(ps.self)
+	where := wanted
+	if where == kafka.DirectoryLost {
+		where = kafka.DirectoryUnassigned // the directory is gone, and the log with it
+	}
+	l, err := ps.dirs.Create(p.name, p.topicID, set.of(p.name.Topic).log, where)
+	if err != nil {
+		return err
+	}
+	p.log.Store(l)
+	if dir, ok := ps.dirs.Where(p.name); ok && dir != wanted && !im.MetadataVersion().Before(image.MV37IV2) {
+		ps.homes.assign(p, dir)
+	}
+	return nil
+}

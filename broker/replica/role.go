@@ -1,0 +1,66 @@
+package replica
+
+import (
+	"kvorum/broker/replica/core"
+	"kvorum/internal/kafka"
+	"kvorum/metadatalog/image"
+)
+
+// coreState is what an image says about a partition, for the leader core.
+func coreState(a assignment, im *image.Image, minISR int) core.State {
+	s := core.State{LeaderEpoch: a.state.LeaderEpoch, PartitionEpoch: a.state.PartitionEpoch, ISR: a.state.ISR, MinISR: minISR}
+	s.Replicas = make([]core.Replica, len(a.state.Replicas))
+	for i, id := range a.state.Replicas {
+		r := core.Replica{ID: id, Epoch: kafka.NoBrokerEpoch}
+		if b := im.Broker(id); b != nil {
+			r.Epoch, r.Active = b.Epoch, b.Active()
+		}
+		s.Replicas[i] = r
+	}
+	return s
+}
+
+// assume makes the partition lead or follow as the image says.
+func (p *Partition) assume(a assignment, s core.State) {
+	leads := a.state.Leader == p.owner.self
+	p.mu.Lock()
+	if leads == (p.leader != nil) && a.state.LeaderEpoch == p.epoch {
+		p.leaderID = a.state.Leader
+		p.step(core.ImageChanged{State: s, NowMs: p.owner.nowMs()})
+		p.mu.Unlock()
+		return
+	}
+	p.mu.Unlock()
+	if a.state.LeaderEpoch < p.epoch {
+		return // an older image says nothing new; only Publish writes epoch
+	}
+	// Appends of the old epoch end before the new one begins.
+	p.role.Lock()
+	defer p.role.Unlock()
+	if leads {
+		p.lead(s)
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.leader, p.epoch, p.leaderID = nil, a.state.LeaderEpoch, a.state.Leader
+	p.upset()
+}
+
+// lead begins a leader epoch (Partition.makeLeader). The epoch gets its start in
+// the log's epoch cache before anything is served, so that followers find where
+// their logs part from this one.
+func (p *Partition) lead(s core.State) {
+	end := p.Log().LogEnd()
+	p.Log().AssignEpochStart(s.LeaderEpoch, end)
+	nowMs := p.owner.nowMs()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.epoch, p.leaderID = s.LeaderEpoch, p.owner.self
+	if p.leader != nil {
+		p.step(core.ImageChanged{State: s, NowMs: nowMs})
+	} else {
+		p.begin(s, end)
+	}
+	p.upset()
+}
