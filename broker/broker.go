@@ -64,6 +64,7 @@ type Broker struct {
 	finder    Finder
 	registrar *registrar
 	publisher *publisher
+	fetcher   *fetcher // nil in a combined node
 	// heartbeats has a connection of its own, so that nothing is in its way;
 	// requests are the broker's other ones, forwarding those of its clients.
 	heartbeats, requests, forwarding *Client
@@ -85,29 +86,58 @@ func New(ctx context.Context, cfg Config) (*Broker, error) {
 	if b.finder == nil {
 		b.finder = newControllers(&cfg)
 	}
+	if b.source == nil {
+		if err := b.openFetcher(); err != nil {
+			return nil, err
+		}
+	}
 	clientID := fmt.Sprint(cfg.Node.ID)
 	b.heartbeats, b.requests = NewClient(b.finder, clientID, 1), NewClient(b.finder, clientID, 8)
 	b.forwarding = NewClient(b.finder, clientID, forwardConnections)
 	b.publisher = newPublisher(b)
 	b.handlers = protocol.NewHandlers[listener.Handler](protocol.Broker | protocol.InterBroker)
+	if err := b.introduce(ctx); err != nil {
+		return nil, errors.Join(err, b.closeAll(ctx))
+	}
+	return b, nil
+}
+
+// introduce takes the ports and makes the registration of this run.
+func (b *Broker) introduce(ctx context.Context) error {
 	if err := b.bind(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	incarnation, err := kafka.RandomUUID(rand.Reader)
 	if err != nil {
-		return nil, errors.Join(err, b.closeListeners(ctx))
+		return err
 	}
 	endpoints, err := b.endpoints()
 	if err != nil {
-		return nil, errors.Join(err, b.closeListeners(ctx))
+		return err
 	}
-	registration := newRegistration(&cfg, incarnation, endpoints, cfg.Directories, kafka.NoBrokerEpoch)
+	cfg := &b.cfg
+	registration := newRegistration(cfg, incarnation, endpoints, cfg.Directories, kafka.NoBrokerEpoch)
 	own := cfg.Node.Broker
 	b.registrar = newRegistrar(lifecycleConfig{
 		intervalMs: own.HeartbeatInterval.Milliseconds(), registrationMs: own.RegistrationTimeout.Milliseconds(),
 		controlledShutdown: own.ControlledShutdown, shutdownMs: cfg.ShutdownTimeout.Milliseconds(),
 	}, b.heartbeats, registration, own.SessionTimeout/2, b.logger)
-	return b, nil
+	return nil
+}
+
+// openFetcher makes this broker follow the metadata log by itself. What the
+// fetcher hears of the leader helps the broker's other requests to find it.
+func (b *Broker) openFetcher() error {
+	learned := func(Leader) {}
+	if c, ok := b.finder.(*Controllers); ok {
+		learned = c.Learned
+	}
+	var err error
+	if b.fetcher, err = openFetcher(&b.cfg, learned, b.logger); err != nil {
+		return err
+	}
+	b.source = b.fetcher.loader
+	return nil
 }
 
 // newControllers asks the controllers that server.properties names.
@@ -137,7 +167,7 @@ func (b *Broker) bind(ctx context.Context) error {
 			IdleTimeout:         max(0, connections.MaxIdle), Log: b.logger,
 		})
 		if err != nil {
-			return errors.Join(fmt.Errorf("listen on %s for %s: %w", l.Bind, l.Name, err), b.closeListeners(ctx))
+			return fmt.Errorf("listen on %s for %s: %w", l.Bind, l.Name, err)
 		}
 		b.listeners = append(b.listeners, bound)
 	}
@@ -206,6 +236,9 @@ func (b *Broker) Run(ctx context.Context) error {
 	work, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
 	group, work := errgroup.WithContext(work)
+	if b.fetcher != nil {
+		group.Go(func() error { return b.fetcher.run(work) })
+	}
 	group.Go(func() error {
 		err := b.registrar.run(work)
 		abandon() // it ends when the broker may stop
@@ -257,11 +290,23 @@ func (b *Broker) start(ctx, work context.Context) error {
 // stop ends everything in the order of its use.
 func (b *Broker) stop(ctx context.Context) error {
 	err := b.closeListeners(ctx)
+	if b.fetcher != nil {
+		return errors.Join(err, b.closeAll(ctx)) // its loader has ended
+	}
 	if stopped := b.source.RemovePublisher(context.WithoutCancel(ctx), b.publisher); !errors.Is(stopped, replay.ErrStopped) {
 		err = errors.Join(err, stopped)
 	}
+	return errors.Join(err, b.closeAll(ctx))
+}
+
+// closeAll closes what New opened; closing twice does nothing.
+func (b *Broker) closeAll(ctx context.Context) error {
+	err := b.closeListeners(ctx)
 	for _, c := range []*Client{b.heartbeats, b.requests, b.forwarding} {
 		c.Close()
+	}
+	if b.fetcher != nil {
+		err = errors.Join(err, b.fetcher.close())
 	}
 	return err
 }

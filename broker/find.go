@@ -2,9 +2,6 @@ package broker
 
 import (
 	"context"
-	"net"
-	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -153,10 +150,7 @@ func (f *Controllers) probe(ctx context.Context, address string) (Leader, error)
 // leaderOf reads the leader out of an answer to a Fetch of the metadata log.
 func leaderOf(resp *kmsg.FetchResponse, part *kmsg.FetchResponseTopicPartition, voters map[kafka.NodeID]string) Leader {
 	l := Leader{ID: kafka.NodeID(part.CurrentLeader.LeaderID), Epoch: kafka.LeaderEpoch(part.CurrentLeader.LeaderEpoch)}
-	i := slices.IndexFunc(resp.Brokers, func(b kmsg.FetchResponseBroker) bool { return b.NodeID == int32(l.ID) })
-	if i >= 0 {
-		l.Address = net.JoinHostPort(resp.Brokers[i].Host, strconv.Itoa(int(resp.Brokers[i].Port)))
-	} else {
+	if l.Address = leaderEndpoint(resp.Brokers, l.ID); l.Address == "" {
 		l.Address = voters[l.ID]
 	}
 	return l
