@@ -25,9 +25,11 @@ func testOptions(t testing.TB, fsys vfs.FS, dir string) Options {
 	return Options{
 		Partition: kafka.TopicPartition{Topic: "orders", Partition: 3}, Dir: dir,
 		Files:  NewFiles(fsys, 8),
-		Config: NewLogConfig(config.Layers{}, nil), ProducerExpirationMs: 86_400_000, NowMs: testNow,
+		Config: defaultConfig(), ProducerExpirationMs: 86_400_000, NowMs: testNow,
 	}
 }
+
+func defaultConfig() LogConfig { return NewLogConfig(config.Layers{}, nil) }
 
 func mustOpen(t testing.TB, o Options) *Log {
 	t.Helper()

@@ -114,6 +114,26 @@ func (s *segment) fit(f vfs.File, first header, maxBytes, limit int64) (int64, e
 	return position, nil
 }
 
+// endBefore is the offset after the last batch before a position, at which a
+// batch begins or the segment ends.
+func (s *segment) endBefore(f vfs.File, position int64) (kafka.Offset, error) {
+	from, err := s.offsets.before(position - 1)
+	if err != nil {
+		return 0, err
+	}
+	w := walk(f, s.log.path)
+	defer w.done()
+	end := s.base
+	for at := from.position; at < position; {
+		h, err := s.follow(w, from, at, position)
+		if err != nil {
+			return 0, err
+		}
+		at, end = h.end(), h.last+1
+	}
+	return end, nil
+}
+
 // follow reads the batch at a position. Where an entry of the index leads there,
 // it must be the batch that the entry means.
 func (s *segment) follow(w *walker, from indexed, position, limit int64) (header, error) {

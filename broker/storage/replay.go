@@ -28,6 +28,7 @@ func (l *Log) rewindProducers(end kafka.Offset) error {
 	}
 	l.producing.Lock()
 	defer l.producing.Unlock()
+	l.producers.LogStart(l.LogStart())
 	l.high.Store(min(max(l.high.Load(), l.start.Load()), int64(end)))
 	l.producers.HighWatermark(l.HighWatermark())
 	l.showUnstable()
@@ -61,9 +62,11 @@ func (l *Log) loadSnapshot(until kafka.Offset) (kafka.Offset, error) {
 		}
 		l.snapshots = append(l.snapshots[:i:i], l.snapshots[i+1:]...)
 	}
-	start := max(l.options.LogStart, l.LogStart())
+	// What retention or DeleteRecords has left before the log's start is read,
+	// too: a producer that wrote there may still send its last batch again.
+	start := until
 	if all := *l.segments.Load(); len(all) > 0 {
-		start = min(max(start, all[0].base), until)
+		start = min(all[0].base, until)
 	}
 	l.producing.Lock()
 	defer l.producing.Unlock()
