@@ -1,0 +1,58 @@
+package coordinator
+
+import (
+	"context"
+
+	"kvorum/internal/kafka"
+	"kvorum/protocol/errors"
+)
+
+// Log is a partition of __consumer_offsets that this broker leads, in one leader
+// epoch. All methods fail with NOT_LEADER_OR_FOLLOWER or FENCED_LEADER_EPOCH once
+// it no longer does. broker/replica has it; a shard is the only one that appends.
+type Log interface {
+	// Start and End are the log's offsets, End exclusive; HighWatermark is the
+	// offset below which all is committed.
+	Start() kafka.Offset
+	End() kafka.Offset
+	HighWatermark() kafka.Offset
+	// MaxBatch is how long a batch may be, in bytes (max.message.bytes).
+	MaxBatch() int
+	// Append appends one batch, as acks=all does: it is refused while the ISR is
+	// too small. It returns the offset of the first record. When it fails nothing
+	// was appended, or this broker leads no longer (KAFKA_STORAGE_ERROR: the
+	// log is offline). The batch is the caller's again afterwards.
+	Append(records []byte, nowMs int64) (first kafka.Offset, err error)
+	// Read appends whole batches to dst, from the one that holds from on: as many
+	// as maxBytes take, but at least one. None at the end of the log.
+	Read(dst []byte, from kafka.Offset, maxBytes int) ([]byte, error)
+	// WaitCommitted waits until the high watermark has reached an offset.
+	WaitCommitted(ctx context.Context, upTo kafka.Offset) error
+}
+
+// lost reports whether an error of the log says that somebody else leads now, so
+// that the state is of no use any more.
+func lost(err error) bool {
+	switch errors.CodeOf(err) {
+	case errors.NotLeaderOrFollower, errors.FencedLeaderEpoch, errors.UnknownLeaderEpoch, errors.KafkaStorageError,
+		errors.UnknownTopicOrPartition, errors.UnknownTopicID:
+		return true
+	}
+	return false
+}
+
+// appendError is what a client is told when the append for its request failed
+// (GroupCoordinatorService.handleOperationException).
+func appendError(err error) errors.Code {
+	switch code := errors.CodeOf(err); {
+	case lost(err):
+		return errors.NotCoordinator
+	case code == errors.MessageTooLarge, code == errors.RecordListTooLarge, code == errors.InvalidFetchSize:
+		return errors.UnknownServerError
+	case code == errors.InvalidProducerEpoch, code == errors.OutOfOrderSequenceNumber, code == errors.InvalidTxnState,
+		code == errors.ProducerFenced, code == errors.InvalidProducerIDMapping:
+		return code // of a transactional commit
+	default:
+		return errors.CoordinatorNotAvailable
+	}
+}

@@ -1,0 +1,121 @@
+package coordinator
+
+import (
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"kvorum/broker/group"
+	"kvorum/internal/kafka"
+	"kvorum/protocol/errors"
+)
+
+// request is one thing that a shard is asked to do, and the place where its
+// answer comes.
+type request struct {
+	// One of these is set: a client's request, the end of a transaction, or a
+	// read of what is committed.
+	body   kmsg.Request
+	ending *ending
+	read   func(*group.State)
+
+	client group.Client
+	token  group.Token
+	env    group.Env // that it was decided with, so that it can be decided again
+	// done gets the answer; it has room for it, so that nobody waits for a caller
+	// that has gone. An ending's answer is nil.
+	done chan result
+}
+
+// ending is the end of a transaction, which is to be written to the partition.
+type ending struct {
+	producer    kafka.ProducerID
+	epoch       int16
+	coordinator int32
+	commit      bool
+}
+
+type result struct {
+	response kmsg.Response
+	code     errors.Code // of endings and reads
+}
+
+// fail answers with an error.
+func (r *request) fail(code errors.Code) {
+	if r.body == nil {
+		r.done <- result{code: code}
+		return
+	}
+	r.done <- result{response: failed(r.body, code), code: code}
+}
+
+// failed is the response to a request that failed as a whole.
+func failed(q kmsg.Request, code errors.Code) kmsg.Response {
+	c := int16(code)
+	switch q := q.(type) {
+	case *kmsg.JoinGroupRequest:
+		a := kmsg.NewPtrJoinGroupResponse()
+		a.MemberID, a.ErrorCode = q.MemberID, c
+		return a
+	case *kmsg.SyncGroupRequest:
+		a := kmsg.NewPtrSyncGroupResponse()
+		a.ErrorCode = c
+		return a
+	case *kmsg.HeartbeatRequest:
+		a := kmsg.NewPtrHeartbeatResponse()
+		if code != errors.CoordinatorLoadInProgress {
+			a.ErrorCode = c // while it is loading, its member is thought to live
+		}
+		return a
+	case *kmsg.LeaveGroupRequest:
+		a := kmsg.NewPtrLeaveGroupResponse()
+		a.ErrorCode = c
+		return a
+	case *kmsg.OffsetCommitRequest:
+		return failedCommit(q, code)
+	case *kmsg.TxnOffsetCommitRequest:
+		return failedTransaction(q, c)
+	case *kmsg.OffsetDeleteRequest:
+		a := kmsg.NewPtrOffsetDeleteResponse()
+		a.ErrorCode = c
+		return a
+	case *kmsg.DeleteGroupsRequest:
+		a := kmsg.NewPtrDeleteGroupsResponse()
+		for _, id := range q.Groups {
+			a.Groups = append(a.Groups, kmsg.DeleteGroupsResponseGroup{Group: id, ErrorCode: c})
+		}
+		return a
+	case *kmsg.OffsetFetchRequest:
+		a := kmsg.NewPtrOffsetFetchResponse()
+		for _, g := range q.Groups {
+			a.Groups = append(a.Groups, kmsg.OffsetFetchResponseGroup{Group: g.Group, ErrorCode: c})
+		}
+		return a
+	}
+	return nil
+}
+
+func failedCommit(q *kmsg.OffsetCommitRequest, code errors.Code) kmsg.Response {
+	if code == errors.UnknownServerError {
+		code = errors.InvalidCommitOffsetSize // the commit does not fit a batch
+	}
+	a := kmsg.NewPtrOffsetCommitResponse()
+	for _, t := range q.Topics {
+		r := kmsg.OffsetCommitResponseTopic{Topic: t.Topic, TopicID: t.TopicID}
+		for _, p := range t.Partitions {
+			r.Partitions = append(r.Partitions, kmsg.OffsetCommitResponseTopicPartition{Partition: p.Partition, ErrorCode: int16(code)})
+		}
+		a.Topics = append(a.Topics, r)
+	}
+	return a
+}
+
+func failedTransaction(q *kmsg.TxnOffsetCommitRequest, code int16) kmsg.Response {
+	a := kmsg.NewPtrTxnOffsetCommitResponse()
+	for _, t := range q.Topics {
+		r := kmsg.TxnOffsetCommitResponseTopic{Topic: t.Topic, TopicID: t.TopicID}
+		for _, p := range t.Partitions {
+			r.Partitions = append(r.Partitions, kmsg.TxnOffsetCommitResponseTopicPartition{Partition: p.Partition, ErrorCode: code})
+		}
+		a.Topics = append(a.Topics, r)
+	}
+	return a
+}
