@@ -11,73 +11,124 @@ import (
 // Failure makes the response that fails the whole request with err, as the
 // getErrorResponse of Apache's request classes does: the error at the top where
 // the response has a place for it, and on every item where it has not (or where
-// Apache does both). It covers every API of a controller's listener; for an API
-// of brokers alone that has no error at the top it returns nil.
+// Apache does both). Every API has one; only the
+// answer to DescribeLogDirs before version 3 has no place for an error and is
+// empty, as Apache's.
 func Failure(r *Request, err error) kmsg.Response {
 	code, message := errors.From(err)
 	resp := r.Response()
-	top(resp, code, message)
-	if !items(r.Body, resp, int16(code), message) {
-		return nil
+	mark(reflect.ValueOf(resp).Elem(), code, message)
+	switch req := r.Body.(type) {
+	case *kmsg.DeleteTopicsRequest:
+		failDeleteTopics(req, resp.(*kmsg.DeleteTopicsResponse), int16(code), message)
+	case *kmsg.CreateACLsRequest:
+		failCreateACLs(req, resp.(*kmsg.CreateACLsResponse), int16(code), message)
+	case *kmsg.DeleteACLsRequest:
+		failDeleteACLs(req, resp.(*kmsg.DeleteACLsResponse), int16(code), message)
+	case *kmsg.AlterUserSCRAMCredentialsRequest:
+		failAlterUserSCRAM(req, resp.(*kmsg.AlterUserSCRAMCredentialsResponse), int16(code), message)
+	case *kmsg.AlterReplicaLogDirsRequest:
+		failAlterReplicaLogDirs(req, resp.(*kmsg.AlterReplicaLogDirsResponse), int16(code))
+	case *kmsg.FetchRequest:
+		failFetch(req, resp.(*kmsg.FetchResponse), int16(code))
+	default:
+		mirror(reflect.ValueOf(r.Body).Elem(), reflect.ValueOf(resp).Elem(), code, message)
 	}
 	return resp
 }
 
-// top sets ErrorCode and ErrorMessage of the response itself, where it has them.
-func top(resp kmsg.Response, code errors.Code, message *string) {
-	v := reflect.ValueOf(resp).Elem()
-	if f := v.FieldByName("ErrorCode"); f.IsValid() {
-		f.SetInt(int64(code))
-	}
-	if f := v.FieldByName("ErrorMessage"); f.IsValid() && message != nil {
-		if f.Kind() == reflect.String {
-			f.SetString(*message)
-		} else {
-			f.Set(reflect.ValueOf(message))
+// mark sets ErrorCode and ErrorMessage of a struct that has them, and gives its
+// other fields the values that stand for nothing.
+func mark(v reflect.Value, code errors.Code, message *string) {
+	for i := range v.NumField() {
+		f := v.Field(i)
+		switch name := v.Type().Field(i).Name; {
+		case name == "ErrorCode":
+			f.SetInt(int64(code))
+		case name == "ErrorMessage" && message != nil:
+			if f.Kind() == reflect.String {
+				f.SetString(*message)
+			} else {
+				f.Set(reflect.ValueOf(message))
+			}
+		case nothing[name] && f.CanInt():
+			f.SetInt(-1)
 		}
 	}
 }
 
-// items fails every item of a request; false where nobody knows how.
-func items(req kmsg.Request, resp kmsg.Response, code int16, message *string) bool {
-	switch req := req.(type) {
-	case *kmsg.CreateTopicsRequest:
-		failCreateTopics(req, resp.(*kmsg.CreateTopicsResponse), code, message)
-	case *kmsg.DeleteTopicsRequest:
-		failDeleteTopics(req, resp.(*kmsg.DeleteTopicsResponse), code, message)
-	case *kmsg.CreatePartitionsRequest:
-		failCreatePartitions(req, resp.(*kmsg.CreatePartitionsResponse), code, message)
-	case *kmsg.AlterConfigsRequest:
-		failAlterConfigs(req, resp.(*kmsg.AlterConfigsResponse), code, message)
-	case *kmsg.IncrementalAlterConfigsRequest:
-		failIncrementalAlterConfigs(req, resp.(*kmsg.IncrementalAlterConfigsResponse), code, message)
-	case *kmsg.DescribeConfigsRequest:
-		failDescribeConfigs(req, resp.(*kmsg.DescribeConfigsResponse), code, message)
-	case *kmsg.CreateACLsRequest:
-		failCreateACLs(req, resp.(*kmsg.CreateACLsResponse), code, message)
-	case *kmsg.DeleteACLsRequest:
-		failDeleteACLs(req, resp.(*kmsg.DeleteACLsResponse), code, message)
-	case *kmsg.AlterClientQuotasRequest:
-		failAlterClientQuotas(req, resp.(*kmsg.AlterClientQuotasResponse), code, message)
-	case *kmsg.AlterUserSCRAMCredentialsRequest:
-		failAlterUserSCRAM(req, resp.(*kmsg.AlterUserSCRAMCredentialsResponse), code, message)
-	case *kmsg.ElectLeadersRequest:
-		failElectLeaders(req, resp.(*kmsg.ElectLeadersResponse), code, message)
-	case *kmsg.AlterPartitionAssignmentsRequest:
-		failReassignments(req, resp.(*kmsg.AlterPartitionAssignmentsResponse), code, message)
-	case *kmsg.FetchRequest:
-		failFetch(req, resp.(*kmsg.FetchResponse), code)
-	default:
-		return reflect.ValueOf(resp).Elem().FieldByName("ErrorCode").IsValid()
-	}
-	return true
+// nothing are the fields that are -1 where there is an error, whatever the
+// schema's default says.
+var nothing = map[string]bool{
+	"BaseOffset": true, "Offset": true, "EndOffset": true, "LowWatermark": true, "StartOffset": true,
+	"NodeID": true, "Port": true, "ProducerID": true, "ProducerEpoch": true,
 }
 
-func failCreateTopics(req *kmsg.CreateTopicsRequest, resp *kmsg.CreateTopicsResponse, code int16, message *string) {
-	for i := range req.Topics {
-		t := kmsg.NewCreateTopicsResponseTopic()
-		t.Topic, t.ErrorCode, t.ErrorMessage = req.Topics[i].Topic, code, message
-		resp.Topics = append(resp.Topics, t)
+// asked names the list of a request whose items a list of the response answers,
+// where the two have not the same name.
+var asked = map[string]string{"Coordinators": "CoordinatorKeys", "TransactionStates": "TransactionalIDs"}
+
+// mirror fails every item of a request: where a list of the response answers a
+// list of the request, it gets an element for each one there, with its identity
+// and with the error, at every depth. Other lists (a group's members) stay empty.
+func mirror(req, resp reflect.Value, code errors.Code, message *string) {
+	for i := range resp.NumField() {
+		field := resp.Type().Field(i)
+		if field.Type.Kind() != reflect.Slice || field.Type.Elem().Kind() != reflect.Struct {
+			continue
+		}
+		name := field.Name
+		if other, ok := asked[name]; ok {
+			name = other
+		}
+		items := req.FieldByName(name)
+		if !items.IsValid() && name == "Groups" {
+			items = req.FieldByName("GroupIDs") // of share groups
+		}
+		if !items.IsValid() || items.Kind() != reflect.Slice {
+			continue
+		}
+		answers := reflect.MakeSlice(field.Type, items.Len(), items.Len())
+		for j := range items.Len() {
+			answer := answers.Index(j)
+			answer.Addr().MethodByName("Default").Call(nil)
+			mark(answer, code, message)
+			if item := items.Index(j); item.Kind() == reflect.Struct {
+				copyIdentity(item, answer)
+				mirror(item, answer, code, message)
+			} else {
+				identify(answer, item)
+			}
+		}
+		resp.Field(i).Set(answers)
+	}
+}
+
+// identity are the fields that say which item it is.
+var identity = []string{"Topic", "TopicID", "Partition", "Group", "GroupID", "MemberID", "InstanceID", "TransactionalID", "ProducerID",
+	"ResourceType", "ResourceName", "Type", "Name"}
+
+// copyIdentity copies what says which item it is.
+func copyIdentity(item, answer reflect.Value) {
+	for _, name := range identity {
+		from, to := item.FieldByName(name), answer.FieldByName(name)
+		switch {
+		case !from.IsValid() || !to.IsValid():
+		case to.Type() == from.Type():
+			to.Set(from)
+		case to.Kind() == reflect.Pointer && to.Type().Elem() == from.Type():
+			to.Set(from.Addr())
+		}
+	}
+}
+
+// identify puts a name or a partition into the first field that fits it.
+func identify(answer, item reflect.Value) {
+	for i := range answer.NumField() {
+		if f := answer.Field(i); f.Type() == item.Type() && answer.Type().Field(i).Name != "ErrorMessage" {
+			f.Set(item)
+			return
+		}
 	}
 }
 
@@ -95,41 +146,6 @@ func failDeleteTopics(req *kmsg.DeleteTopicsRequest, resp *kmsg.DeleteTopicsResp
 	}
 }
 
-func failCreatePartitions(req *kmsg.CreatePartitionsRequest, resp *kmsg.CreatePartitionsResponse, code int16, message *string) {
-	for i := range req.Topics {
-		t := kmsg.NewCreatePartitionsResponseTopic()
-		t.Topic, t.ErrorCode, t.ErrorMessage = req.Topics[i].Topic, code, message
-		resp.Topics = append(resp.Topics, t)
-	}
-}
-
-func failAlterConfigs(req *kmsg.AlterConfigsRequest, resp *kmsg.AlterConfigsResponse, code int16, message *string) {
-	for i := range req.Resources {
-		r := kmsg.NewAlterConfigsResponseResource()
-		r.ResourceType, r.ResourceName = req.Resources[i].ResourceType, req.Resources[i].ResourceName
-		r.ErrorCode, r.ErrorMessage = code, message
-		resp.Resources = append(resp.Resources, r)
-	}
-}
-
-func failIncrementalAlterConfigs(req *kmsg.IncrementalAlterConfigsRequest, resp *kmsg.IncrementalAlterConfigsResponse, code int16, message *string) {
-	for i := range req.Resources {
-		r := kmsg.NewIncrementalAlterConfigsResponseResource()
-		r.ResourceType, r.ResourceName = req.Resources[i].ResourceType, req.Resources[i].ResourceName
-		r.ErrorCode, r.ErrorMessage = code, message
-		resp.Resources = append(resp.Resources, r)
-	}
-}
-
-func failDescribeConfigs(req *kmsg.DescribeConfigsRequest, resp *kmsg.DescribeConfigsResponse, code int16, message *string) {
-	for i := range req.Resources {
-		r := kmsg.NewDescribeConfigsResponseResource()
-		r.ResourceType, r.ResourceName = req.Resources[i].ResourceType, req.Resources[i].ResourceName
-		r.ErrorCode, r.ErrorMessage = code, message
-		resp.Resources = append(resp.Resources, r)
-	}
-}
-
 // failCreateACLs: results are told apart by their order.
 func failCreateACLs(req *kmsg.CreateACLsRequest, resp *kmsg.CreateACLsResponse, code int16, message *string) {
 	for range req.Creations {
@@ -144,19 +160,6 @@ func failDeleteACLs(req *kmsg.DeleteACLsRequest, resp *kmsg.DeleteACLsResponse, 
 		r := kmsg.NewDeleteACLsResponseResult()
 		r.ErrorCode, r.ErrorMessage = code, message
 		resp.Results = append(resp.Results, r)
-	}
-}
-
-func failAlterClientQuotas(req *kmsg.AlterClientQuotasRequest, resp *kmsg.AlterClientQuotasResponse, code int16, message *string) {
-	for i := range req.Entries {
-		e := kmsg.NewAlterClientQuotasResponseEntry()
-		e.ErrorCode, e.ErrorMessage = code, message
-		for _, part := range req.Entries[i].Entity {
-			p := kmsg.NewAlterClientQuotasResponseEntryEntity()
-			p.Type, p.Name = part.Type, part.Name
-			e.Entity = append(e.Entity, p)
-		}
-		resp.Entries = append(resp.Entries, e)
 	}
 }
 
@@ -180,31 +183,20 @@ func failAlterUserSCRAM(req *kmsg.AlterUserSCRAMCredentialsRequest, resp *kmsg.A
 	}
 }
 
-// failElectLeaders: version 0 has no error at the top, so all have it on each
-// partition as well.
-func failElectLeaders(req *kmsg.ElectLeadersRequest, resp *kmsg.ElectLeadersResponse, code int16, message *string) {
-	for i := range req.Topics {
-		t := kmsg.NewElectLeadersResponseTopic()
-		t.Topic = req.Topics[i].Topic
-		for _, id := range req.Topics[i].Partitions {
-			p := kmsg.NewElectLeadersResponseTopicPartition()
-			p.Partition, p.ErrorCode, p.ErrorMessage = id, code, message
-			t.Partitions = append(t.Partitions, p)
+// failAlterReplicaLogDirs: the request is by directory, the answer by topic.
+func failAlterReplicaLogDirs(req *kmsg.AlterReplicaLogDirsRequest, resp *kmsg.AlterReplicaLogDirsResponse, code int16) {
+	for i := range req.Dirs {
+		for j := range req.Dirs[i].Topics {
+			from := &req.Dirs[i].Topics[j]
+			t := kmsg.NewAlterReplicaLogDirsResponseTopic()
+			t.Topic = from.Topic
+			for _, id := range from.Partitions {
+				p := kmsg.NewAlterReplicaLogDirsResponseTopicPartition()
+				p.Partition, p.ErrorCode = id, code
+				t.Partitions = append(t.Partitions, p)
+			}
+			resp.Topics = append(resp.Topics, t)
 		}
-		resp.Topics = append(resp.Topics, t)
-	}
-}
-
-func failReassignments(req *kmsg.AlterPartitionAssignmentsRequest, resp *kmsg.AlterPartitionAssignmentsResponse, code int16, message *string) {
-	for i := range req.Topics {
-		t := kmsg.NewAlterPartitionAssignmentsResponseTopic()
-		t.Topic = req.Topics[i].Topic
-		for _, part := range req.Topics[i].Partitions {
-			p := kmsg.NewAlterPartitionAssignmentsResponseTopicPartition()
-			p.Partition, p.ErrorCode, p.ErrorMessage = part.Partition, code, message
-			t.Partitions = append(t.Partitions, p)
-		}
-		resp.Topics = append(resp.Topics, t)
 	}
 }
 
