@@ -61,7 +61,7 @@ func (g *Groups) fetched(id, topic string, partition int32, stable bool) (int64,
 func joinRequest(id, member string) *kmsg.JoinGroupRequest {
 	q := kmsg.NewPtrJoinGroupRequest()
 	q.Version, q.Group, q.MemberID = 9, id, member
-	q.SessionTimeoutMillis, q.RebalanceTimeoutMillis, q.ProtocolType = 10_000, 60_000, "consumer"
+	q.SessionTimeoutMillis, q.RebalanceTimeoutMillis, q.ProtocolType = 10_000, 4_000, "consumer"
 	q.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range", Metadata: []byte{0, 0, 0, 0, 0, 0}}}
 	return q
 }

@@ -151,7 +151,7 @@ func survived(t *testing.T, m *memLog, l *ledger, round int) {
 			t.Fatalf("round %d: %s: offset %d (%v), acknowledged is %d, sent %d", round, key, o, code, acked, l.sent[key])
 		}
 	}
-	if round == rounds-1 && (len(l.acknowledged) == 0 || l.generations["members"] < rounds/4) {
+	if round == rounds-1 && (len(l.acknowledged) == 0 || l.generations["members"] < 3) {
 		t.Errorf("the clients did too little: %v %v", l.acknowledged, l.generations)
 	}
 }
