@@ -459,14 +459,17 @@ func TestBatchLimits(t *testing.T) {
 	})
 }
 
+// What Apache Kafka 4.3.1 says: String.hashCode and Utils.abs, modulo 50.
 func TestPartitionOf(t *testing.T) {
-	// The hash codes are Java's.
-	for id, hash := range map[string]int32{"": 0, "a": 97, "polygenelubricants": -2147483648, "\U0001F600": 1772899} {
-		if got := javaHash(id); got != hash {
-			t.Errorf("%q has hash %d, not %d", id, got, hash)
+	for id, want := range map[string]struct{ hash, partition int32 }{
+		"": {0, 0}, "a": {97, 47}, "polygenelubricants": {-2147483648, 0}, "consumer-group": {-1738392088, 38},
+		"orders": {-1008770331, 31}, "gr\u00fc\u00dfe-\U0001F600": {347391577, 27}, "console-consumer-73921": {164032123, 23},
+	} {
+		if got := javaHash(id); got != want.hash {
+			t.Errorf("%q has hash %d, not %d", id, got, want.hash)
 		}
-	}
-	if p := PartitionOf("polygenelubricants", 50); p != 0 {
-		t.Error(p)
+		if got := PartitionOf(id, 50); int32(got) != want.partition {
+			t.Errorf("%q is in partition %d, not %d", id, got, want.partition)
+		}
 	}
 }
