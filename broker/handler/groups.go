@@ -1,0 +1,33 @@
+package handler
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"kvorum/broker/group"
+)
+
+// Groups is the group coordinator (coordinator.Groups). Its answers are at the
+// version of the request.
+type Groups interface {
+	JoinGroup(context.Context, group.Client, *kmsg.JoinGroupRequest) *kmsg.JoinGroupResponse
+	SyncGroup(context.Context, group.Client, *kmsg.SyncGroupRequest) *kmsg.SyncGroupResponse
+	Heartbeat(context.Context, group.Client, *kmsg.HeartbeatRequest) *kmsg.HeartbeatResponse
+	LeaveGroup(context.Context, group.Client, *kmsg.LeaveGroupRequest) *kmsg.LeaveGroupResponse
+	OffsetCommit(context.Context, group.Client, *kmsg.OffsetCommitRequest) *kmsg.OffsetCommitResponse
+	OffsetFetch(context.Context, group.Client, *kmsg.OffsetFetchRequest) *kmsg.OffsetFetchResponse
+	OffsetDelete(context.Context, group.Client, *kmsg.OffsetDeleteRequest) *kmsg.OffsetDeleteResponse
+	ListGroups(context.Context, *kmsg.ListGroupsRequest) *kmsg.ListGroupsResponse
+	DescribeGroups(context.Context, *kmsg.DescribeGroupsRequest) *kmsg.DescribeGroupsResponse
+	DeleteGroups(context.Context, group.Client, *kmsg.DeleteGroupsRequest) *kmsg.DeleteGroupsResponse
+}
+
+// client is who asks, as groups remember their members.
+func (c *call) client() group.Client {
+	out := group.Client{Host: "/" + c.Client.Addr().Unmap().String()}
+	if c.ClientID != nil {
+		out.ID = *c.ClientID
+	}
+	return out
+}

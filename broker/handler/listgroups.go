@@ -1,0 +1,18 @@
+package handler
+
+import (
+	"context"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// ListGroups (key 16, versions 0 to 5; KafkaApis.handleListGroupsRequest): the
+// groups that this broker coordinates. v4 filters by state, v5 by type.
+func (h *Handlers) listGroups(ctx context.Context, c *call, req *kmsg.ListGroupsRequest) kmsg.Response {
+	res := h.cfg.Groups.ListGroups(ctx, req)
+	if !c.mayCluster(kmsg.ACLOperationDescribe) {
+		res.Groups = slices.DeleteFunc(res.Groups, func(g kmsg.ListGroupsResponseGroup) bool { return !c.mayGroup(kmsg.ACLOperationDescribe, g.Group) })
+	}
+	return res
+}
