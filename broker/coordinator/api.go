@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"sync"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -86,6 +87,22 @@ func (g *Groups) EndTransaction(ctx context.Context, p kafka.PartitionID, produc
 		code = s.ask(ctx, &request{ending: &ending{producer, producerEpoch, coordinatorEpoch, commit}}).code
 	}
 	return code.Err()
+}
+
+// TopicsDeleted removes the offsets that groups have committed for topics that are
+// gone. It waits until that is committed everywhere, or ctx ends. A partition that
+// is loading, or fails, keeps them: they expire, and are not found under the id of
+// another topic of the same name.
+func (g *Groups) TopicsDeleted(ctx context.Context, topics map[string]kafka.TopicID) {
+	var w sync.WaitGroup
+	for _, s := range g.all() {
+		w.Go(func() {
+			if code := s.ask(ctx, &request{deleted: topics}).code; code != errors.None && code != errors.NotCoordinator {
+				s.logger.Warn("offsets of deleted topics are kept until they expire", "topics", len(topics), "error", code.String())
+			}
+		})
+	}
+	w.Wait()
 }
 
 // read runs f on what is committed in a shard.

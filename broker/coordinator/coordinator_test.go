@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"kvorum/broker/group"
+	"kvorum/internal/kafka"
 	"kvorum/protocol/errors"
 )
 
@@ -415,6 +416,34 @@ func TestTransaction(t *testing.T) {
 		synctest.Wait()
 		if o, code := g.fetched("g", "t", 0, true); o != 5 || code != errors.None {
 			t.Errorf("%d %v", o, code)
+		}
+		g.Close()
+	})
+}
+
+// The offsets of a deleted topic are gone; those of another of its name are not.
+func TestTopicsDeleted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemLog(t)
+		m.maxBatch = 300
+		g := newGroups(t, m)
+		synctest.Wait()
+		for i := range int32(30) {
+			g.commit("g", "gone", i, 1)
+		}
+		g.commit("g", "kept", 0, 1)
+		g.TopicsDeleted(t.Context(), map[string]kafka.TopicID{"gone": {1}, "never": {2}})
+		for range 2 {
+			for i := range int32(30) {
+				if o, _ := g.fetched("g", "gone", i, false); o != -1 {
+					t.Errorf("partition %d is at %d", i, o)
+				}
+			}
+			if o, _ := g.fetched("g", "kept", 0, false); o != 1 {
+				t.Errorf("kept is at %d", o)
+			}
+			g.elect(m)
+			synctest.Wait()
 		}
 		g.Close()
 	})

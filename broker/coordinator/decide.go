@@ -109,7 +109,7 @@ func (s *shard) flush() {
 		d := &s.decisions[i]
 		s.apply(d.effects, end)
 		switch {
-		case d.request != nil && d.request.ending != nil:
+		case d.request != nil && d.request.body == nil:
 			s.reply(d.request, nil, end)
 		case d.request == nil:
 			if _, ok := d.event.(group.Expire); ok {

@@ -11,17 +11,19 @@ import (
 // request is one thing that a shard is asked to do, and the place where its
 // answer comes.
 type request struct {
-	// One of these is set: a client's request, the end of a transaction, or a
-	// read of what is committed.
-	body   kmsg.Request
-	ending *ending
-	read   func(*group.State)
+	// One of these is set: a client's request, the end of a transaction, topics
+	// that are gone, or a read of what is committed.
+	body    kmsg.Request
+	ending  *ending
+	deleted map[string]kafka.TopicID
+	read    func(*group.State)
 
 	client group.Client
 	token  group.Token
 	env    group.Env // that it was decided with, so that it can be decided again
 	// done gets the answer; it has room for it, so that nobody waits for a caller
-	// that has gone. An ending's answer is nil.
+	// that has gone. It has no
+	// response unless there is a body.
 	done chan result
 }
 

@@ -205,6 +205,8 @@ func (s *shard) take(r *request) {
 	case r.ending != nil:
 		e := r.ending
 		s.decide(decision{request: r, event: group.Ended{Producer: e.producer, Commit: e.commit}})
+	case r.deleted != nil:
+		s.decide(decision{request: r, event: group.TopicsDeleted{Topics: r.deleted}})
 	default:
 		s.tokens++
 		r.token = s.tokens

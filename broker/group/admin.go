@@ -159,7 +159,7 @@ func (t *step) deleteGroup(g *group) {
 	}
 	for _, key := range withPrefix(&t.open, prefix) {
 		if _, ok := t.open.Get(key); ok { // another producer's is gone with the partition
-			t.drop(key[:len(key)-8])
+			t.drop(key[:len(key)-producerKeySize])
 			t.out.Deletions++
 		}
 	}

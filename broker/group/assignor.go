@@ -23,34 +23,33 @@ func (g *group) supports(protocolType string, protocols []protocol) bool {
 	if g.members.Len() == 0 {
 		return len(protocols) > 0 // the last members have gone while others are on their way
 	}
-	shared := g.shared()
 	for _, p := range protocols {
-		if shared[p.name] {
+		if g.allKnow(p.name) {
 			return true
 		}
 	}
 	return false
 }
 
-// shared is the set of protocols that every member knows; of a group without
-// members, none.
-func (g *group) shared() map[string]bool {
-	counts := make(map[string]int)
-	g.members.Scan(func(_ string, m *member) bool {
-		for i, p := range m.protocols {
-			if !named(m.protocols[:i], p.name) {
-				counts[p.name]++
-			}
+// allKnow reports whether every member knows a protocol.
+func (g *group) allKnow(name string) bool {
+	n, _ := g.known.Get(name)
+	return n == g.members.Len()
+}
+
+// countProtocols adds by to the members that know each of the protocols.
+func (g *group) countProtocols(protocols []protocol, by int) {
+	for i, p := range protocols {
+		if named(protocols[:i], p.name) {
+			continue
 		}
-		return true
-	})
-	shared := make(map[string]bool)
-	for name, n := range counts {
-		if n == g.members.Len() {
-			shared[name] = true
+		n, _ := g.known.Get(p.name)
+		if n += by; n == 0 {
+			g.known.Delete(p.name)
+		} else {
+			g.known.Set(p.name, n)
 		}
 	}
-	return shared
 }
 
 func named(protocols []protocol, name string) bool {
@@ -66,10 +65,10 @@ func named(protocols []protocol, name string) bool {
 // protocols that all know, and most votes win; of equals the first by name, so
 // that a replay chooses the same.
 func (g *group) choose() *string {
-	shared, votes := g.shared(), make(map[string]int)
+	votes := make(map[string]int)
 	g.members.Scan(func(_ string, m *member) bool {
 		for _, p := range m.protocols {
-			if shared[p.name] {
+			if g.allKnow(p.name) {
 				votes[p.name]++
 				break
 			}
@@ -114,15 +113,15 @@ func (m *member) offersSame(protocols []protocol) bool {
 // the group is not of consumers or one subscription cannot be read
 // (ClassicGroup.computeSubscribedTopics).
 func (g *group) subscribe() {
-	g.topics, g.known = btree.Set[string]{}, g.protocolType == consumerType
-	if !g.known || g.members.Len() == 0 {
+	g.topics, g.reads = btree.Set[string]{}, g.protocolType == consumerType
+	if !g.reads || g.members.Len() == 0 {
 		return
 	}
 	g.members.Scan(func(_ string, m *member) bool {
-		g.known = g.protocol != nil && eachTopic(m.metadata(g.protocol), g.topics.Insert)
-		return g.known
+		g.reads = g.protocol != nil && eachTopic(m.metadata(g.protocol), g.topics.Insert)
+		return g.reads
 	})
-	if !g.known {
+	if !g.reads {
 		g.topics = btree.Set[string]{}
 	}
 }
@@ -130,7 +129,7 @@ func (g *group) subscribe() {
 // subscribed reports whether the group reads the topic as far as is known; of
 // consumers whose topics are not known it is taken to be so.
 func (g *group) subscribed(topic string) bool {
-	if g.known {
+	if g.reads {
 		return g.topics.Contains(topic)
 	}
 	return g.protocolType == consumerType

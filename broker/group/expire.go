@@ -1,5 +1,7 @@
 package group
 
+import "kvorum/internal/kafka"
+
 // expire writes tombstones for offsets that have passed their retention, and for
 // groups that have nothing left (GroupCoordinatorShard.cleanupGroupMetadata,
 // KIP-211). It stops at the limit and says in Next where to go on: what it has
@@ -61,7 +63,7 @@ func (t *step) retention(g *group) (since func(*Committed) int64, may bool) {
 	case g.phase == Empty:
 		return byCommit, true
 	default:
-		return byCommit, g.phase == Stable && g.known
+		return byCommit, g.phase == Stable && g.reads
 	}
 }
 
@@ -70,4 +72,36 @@ func (t *step) expired(c *Committed, sinceMs int64) bool {
 		return t.env.NowMs >= c.ExpireMs
 	}
 	return t.env.NowMs-sinceMs >= t.env.Config.OffsetsRetentionMs
+}
+
+// topicsDeleted writes tombstones for the offsets of topics that are gone, also
+// for those of open transactions (OffsetMetadataManager.onTopicsDeleted).
+func (t *step) topicsDeleted(topics map[string]kafka.TopicID) {
+	t.out.Splittable = true
+	gone := func(topic string, c *Committed) bool {
+		id, ok := topics[topic]
+		return ok && (c.TopicID.IsZero() || id.IsZero() || c.TopicID == id)
+	}
+	var keys []string
+	t.offsets.Scan(func(key string, c *Committed) bool {
+		if gone(parseOffsetKey(key).topic, c) {
+			keys = append(keys, key)
+		}
+		return true
+	})
+	t.pending.Scan(func(key string, c *Committed) bool {
+		if key = key[producerKeySize:]; gone(parseOffsetKey(key).topic, c) {
+			if _, ok := t.offsets.Get(key); !ok {
+				keys = append(keys, key)
+			}
+		}
+		return true
+	})
+	for _, key := range keys {
+		if _, committed := t.offsets.Get(key); !committed && !t.isPending(key) {
+			continue // two producers had it
+		}
+		t.drop(key)
+		t.out.Deletions++
+	}
 }

@@ -11,7 +11,8 @@ import (
 // or all with nil Topics. A group that is not there has no offsets, which is no
 // error. With stable, a partition for which a transaction is open says
 // UNSTABLE_OFFSET_COMMIT. Offsets of groups of other protocols are read alike.
-// Topics are looked up by name; a handler has found the name of an id.
+// Topics are looked up by name; a handler has found the name of an id. Where the id
+// is given too, offsets of another topic of that name are not found.
 func (s *State) FetchOffsets(q *kmsg.OffsetFetchRequestGroup, stable bool) kmsg.OffsetFetchResponseGroup {
 	a := kmsg.NewOffsetFetchResponseGroup()
 	a.Group = q.Group
@@ -26,6 +27,9 @@ func (s *State) FetchOffsets(q *kmsg.OffsetFetchRequestGroup, stable bool) kmsg.
 		for _, p := range topic.Partitions {
 			key := string(offsetRef{q.Group, topic.Topic, kafka.PartitionID(p)}.key())
 			c, _ := s.offsets.Get(key)
+			if c != nil && !c.TopicID.IsZero() && topic.TopicID != [16]byte{} && c.TopicID != topic.TopicID {
+				c = nil // of a topic that was deleted, whose name is in use again
+			}
 			r.Partitions = append(r.Partitions, s.fetched(p, key, c, stable))
 		}
 		a.Topics = append(a.Topics, r)

@@ -46,11 +46,14 @@ type group struct {
 	joining btree.Map[string, struct{}] // ids given out (KIP-394) that have not joined yet
 	syncing btree.Map[string, struct{}] // members whose SyncGroup of this generation is missing
 	waiting int                         // members whose JoinGroup is parked
+	bytes   int                         // of the members' metadata
 
-	// topics are what the members subscribe to, where known is set: the group
+	known btree.Map[string, int] // protocol → members that know it
+
+	// topics are what the members subscribe to, where reads is set: the group
 	// is of consumers and every subscription could be read.
 	topics btree.Set[string]
-	known  bool
+	reads  bool
 
 	// The first rebalance is delayed in steps while members come in.
 	grew                    bool
@@ -86,7 +89,7 @@ func (g *group) copied() *group {
 	c := *g
 	c.members, c.static = *g.members.Copy(), *g.static.Copy()
 	c.joining, c.syncing = *g.joining.Copy(), *g.syncing.Copy()
-	c.topics = *g.topics.Copy()
+	c.topics, c.known = *g.topics.Copy(), *g.known.Copy()
 	return &c
 }
 
@@ -114,12 +117,27 @@ func (g *group) add(m *member) {
 // put replaces or adds the member with m's id.
 func (g *group) put(m *member) {
 	old, _ := g.members.Set(m.id, m)
-	if old != nil && old.join != 0 {
-		g.waiting--
+	if old != nil {
+		g.bytes -= size(old.protocols)
+		g.countProtocols(old.protocols, -1)
+		if old.join != 0 {
+			g.waiting--
+		}
 	}
+	g.bytes += size(m.protocols)
+	g.countProtocols(m.protocols, 1)
 	if m.join != 0 {
 		g.waiting++
 	}
+}
+
+// size is how many bytes protocols take.
+func size(protocols []protocol) int {
+	n := 0
+	for _, p := range protocols {
+		n += len(p.name) + len(p.metadata)
+	}
+	return n
 }
 
 // change replaces a member by a copy that f has changed, and returns it.
@@ -134,6 +152,8 @@ func (g *group) change(m *member, f func(*member)) *member {
 // have been given before, or go with it.
 func (g *group) remove(id string) {
 	if m, ok := g.members.Delete(id); ok {
+		g.bytes -= size(m.protocols)
+		g.countProtocols(m.protocols, -1)
 		if m.join != 0 {
 			g.waiting--
 		}

@@ -18,6 +18,14 @@ const (
 	// joined: each lives for a session timeout of the client's choice, up to half
 	// an hour. Apache has no such limit; real groups have as many as members.
 	maxJoining = 10_000
+	// maxProtocols bounds the protocols of one member, which are compared with each
+	// other; clients have two or three.
+	maxProtocols = 100
+	// maxMemberBytes bounds what one member says of its protocols: with more, the
+	// record of its group would not fit max.message.bytes. maxGroupBytes bounds it
+	// for a group, which may have many protocols of which one is written.
+	maxMemberBytes = 1 << 20
+	maxGroupBytes  = 64 << 20
 )
 
 // joining is a JoinGroup under way.
@@ -34,7 +42,7 @@ func (t *step) joinGroup(token Token, client Client, q *kmsg.JoinGroupRequest) {
 	if q.Version < 1 {
 		j.rebalance = q.SessionTimeoutMillis
 	}
-	for _, p := range q.Protocols {
+	for _, p := range q.Protocols[:min(len(q.Protocols), maxProtocols)] {
 		j.protocols = append(j.protocols, protocol{p.Name, bytes.Clone(p.Metadata)})
 	}
 	switch _, exists := t.groups.Get(q.Group); {
@@ -42,6 +50,8 @@ func (t *step) joinGroup(token Token, client Client, q *kmsg.JoinGroupRequest) {
 		t.refuseJoin(token, q.MemberID, errors.InvalidGroupID)
 	case q.SessionTimeoutMillis < t.env.Config.MinSessionTimeoutMs || q.SessionTimeoutMillis > t.env.Config.MaxSessionTimeoutMs:
 		t.refuseJoin(token, q.MemberID, errors.InvalidSessionTimeout)
+	case len(q.Protocols) > maxProtocols || size(j.protocols) > maxMemberBytes:
+		t.refuseJoin(token, q.MemberID, errors.InvalidRequest)
 	case t.isForeign(q.Group):
 		t.refuseJoin(token, "", errors.InconsistentGroupProtocol)
 	case !exists && q.MemberID != "":
@@ -74,6 +84,8 @@ func (t *step) joinExisting(g *group, j *joining) {
 		t.refuseJoin(j.token, "", errors.GroupMaxSizeReached)
 	case !g.supports(j.req.ProtocolType, j.protocols):
 		t.refuseJoin(j.token, id, errors.InconsistentGroupProtocol)
+	case g.bytes+size(j.protocols) > maxGroupBytes:
+		t.refuseJoin(j.token, id, errors.GroupMaxSizeReached)
 	case id == "":
 		t.joinNew(g, j)
 	case g.isJoining(id):

@@ -236,8 +236,14 @@ func (p *population) learn() {
 func (p *population) invariants() {
 	tokens := map[Token]bool{}
 	for _, g := range p.state.groups.Values() {
-		waiting, static := 0, 0
+		waiting, static, bytes := 0, 0, 0
 		for _, m := range g.all() {
+			bytes += size(m.protocols)
+			for _, o := range m.protocols {
+				if n, _ := g.known.Get(o.name); n == 0 {
+					p.rt.Fatalf("nobody knows %s", o.name)
+				}
+			}
 			if m.join != 0 {
 				waiting++
 				tokens[m.join] = true
@@ -261,6 +267,8 @@ func (p *population) invariants() {
 		switch {
 		case waiting != g.waiting:
 			p.rt.Fatalf("%d members wait, %d are counted", waiting, g.waiting)
+		case bytes != g.bytes:
+			p.rt.Fatalf("%d bytes of metadata, %d are counted", bytes, g.bytes)
 		case static != g.static.Len():
 			p.rt.Fatalf("%d static members, %d known", static, g.static.Len())
 		case g.members.Len() > 0 && g.member(g.leader) == nil:
@@ -306,6 +314,9 @@ func TestLiveStateIsReplayedState(t *testing.T) {
 		actions := map[string]func(*rapid.T){
 			"tick":   func(*rapid.T) { p.advance(rapid.Int64Range(1, 8000).Draw(p.rt, "ms")) },
 			"expire": func(*rapid.T) { p.expire() },
+			"topic deleted": func(t *rapid.T) {
+				p.step(TopicsDeleted{map[string]kafka.TopicID{rapid.SampledFrom([]string{"t", "u"}).Draw(t, "topic"): {}}})
+			},
 		}
 		for name, f := range map[string]func(){
 			"join": p.join, "join again": p.join, "sync": p.sync, "settle": p.settle, "settle again": p.settle, "heartbeat": p.heartbeat, "leave": p.leave, "commit": p.commit,

@@ -211,6 +211,9 @@ func withPrefix[V any](m *btree.Map[string, V], prefix string) []string {
 	return keys
 }
 
+// producerKeySize is the length of a producerKey.
+const producerKeySize = 8
+
 func producerKey(p kafka.ProducerID) string {
 	return string(binary.BigEndian.AppendUint64(nil, uint64(p)))
 }

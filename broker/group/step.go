@@ -41,7 +41,8 @@ type Client struct {
 	Host string // as Kafka shows it: "/" and the address
 }
 
-// Event is something that happened: Request, Fired, Ended, Loaded or Expire.
+// Event is something that happened: Request, Fired, Ended, Loaded, Expire or
+// TopicsDeleted.
 type Event interface{ event() }
 
 // Request is a request of a client for one group of this partition. Body is one
@@ -77,11 +78,17 @@ type Expire struct {
 	Limit int
 }
 
-func (Request) event() {}
-func (Fired) event()   {}
-func (Ended) event()   {}
-func (Loaded) event()  {}
-func (Expire) event()  {}
+// TopicsDeleted says that topics are gone, and the offsets that were committed for
+// them with them. One that was committed for another topic of the name, by its id,
+// stays.
+type TopicsDeleted struct{ Topics map[string]kafka.TopicID }
+
+func (Request) event()       {}
+func (Fired) event()         {}
+func (Ended) event()         {}
+func (Loaded) event()        {}
+func (Expire) event()        {}
+func (TopicsDeleted) event() {}
 
 // TimerKind says what a timer is for.
 type TimerKind uint8
@@ -155,6 +162,8 @@ func (s *State) Step(env Env, e Event) Effects {
 		t.loaded()
 	case Expire:
 		t.expire(e)
+	case TopicsDeleted:
+		t.topicsDeleted(e.Topics)
 	default:
 		panic(fmt.Sprintf("group: an event of type %T", e))
 	}

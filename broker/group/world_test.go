@@ -142,7 +142,7 @@ func (s *State) describe(resting map[string]bool) string {
 			continue
 		}
 		fmt.Fprintf(&b, "group %s %v since %d type %q protocol %v generation %d leader %q topics %v %v\n",
-			g.id, g.phase, g.sinceMs, g.protocolType, text(g.protocol), g.generation, g.leader, g.known, g.topics.Keys())
+			g.id, g.phase, g.sinceMs, g.protocolType, text(g.protocol), g.generation, g.leader, g.reads, g.topics.Keys())
 		for _, m := range g.all() {
 			fmt.Fprintf(&b, "  %s %q %s %s %d %d %q %q\n", m.id, text(m.instance), m.clientID, m.clientHost,
 				m.rebalanceTimeoutMs, m.sessionTimeoutMs, m.metadata(g.protocol), m.assignment)
