@@ -10,6 +10,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"go.uber.org/goleak"
 
 	"kvorum/broker/storage"
 	"kvorum/internal/clock"
@@ -25,6 +26,8 @@ const (
 	other = kafka.BrokerID(2)
 	third = kafka.BrokerID(3)
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience is how long a test waits for what has to come.
 const patience = 20 * time.Second
@@ -135,9 +138,19 @@ func topic(name string) record.Record {
 	return &record.TopicRecord{Name: name, TopicID: topicID(name)}
 }
 
+// partition is led by its first replica; the controllers know in which directory
+// each is.
 func partition(name string, p int, replicas ...kafka.BrokerID) *record.PartitionRecord {
-	return &record.PartitionRecord{TopicID: topicID(name), PartitionID: kafka.PartitionID(p),
+	r := &record.PartitionRecord{TopicID: topicID(name), PartitionID: kafka.PartitionID(p),
 		Replicas: replicas, ISR: slices.Clone(replicas), Leader: replicas[0]}
+	for _, id := range replicas {
+		where := kafka.DirectoryID{0: 8, 1: byte(id)}
+		if id == self {
+			where = directory
+		}
+		r.Directories = append(r.Directories, where)
+	}
+	return r
 }
 
 // alone makes a topic of n partitions whose only replica is here.

@@ -61,16 +61,20 @@ func (d *Dirs) reserve(p kafka.TopicPartition, where kafka.DirectoryID) (*holdin
 
 // choose finds the directory for a new partition; mu is held.
 func (d *Dirs) choose(where kafka.DirectoryID) (*directory, error) {
+	for _, dir := range d.dirs {
+		if dir.ID == where {
+			return dir, dir.offline()
+		}
+	}
 	logs := map[*directory]int{}
-	for _, e := range d.holdings {
-		logs[e.home]++
+	if len(d.dirs) > 1 {
+		for _, e := range d.holdings {
+			logs[e.home]++
+		}
 	}
 	var best *directory
 	for _, dir := range d.dirs {
 		offline := dir.offline()
-		if dir.ID == where {
-			return dir, offline
-		}
 		if offline == nil && (best == nil || logs[dir] < logs[best]) {
 			best = dir
 		}
@@ -156,6 +160,7 @@ func (d *Dirs) takeOut(p kafka.TopicPartition, kind dirKind) error {
 	if e.name == "" {
 		return nil
 	}
+	d.dropCleaned(e)
 	return d.rename(e, kind)
 }
 
