@@ -45,7 +45,7 @@ var rooms = map[string][]string{
 	"snapshot":           {"metadatalog/image", "metadatalog"},
 	"listener":           {"protocol", "security"},
 	"security":           {"metadatalog/image"},
-	"quorum/controller":  {"metadatalog/image", "security"},
+	"quorum/controller":  {"metadatalog/describe", "metadatalog/image", "security"},
 	"quorum/raft":        {"metadatalog", "snapshot"},
 	"quorum":             {"quorum/controller", "quorum/raft", "metadatalog/replay", "listener", "protocol", "metadatalog/image", "metadatalog", "snapshot", "security"},
 	"broker/storage":     {"broker/storage/checkpoint", "broker/storage/producer", "metadatalog"},
@@ -53,13 +53,16 @@ var rooms = map[string][]string{
 	"broker/group":       {},
 	"broker/txn":         {},
 	"broker/coordinator": {"broker/group", "broker/txn"},
-	"broker/handler":     {"broker", "broker/coordinator", "broker/group", "broker/replica", "broker/storage", "broker/txn", "listener", "metadatalog/image", "protocol", "security"},
+	"broker/handler":     {"broker", "broker/coordinator", "broker/group", "broker/replica", "broker/storage", "broker/txn", "listener", "metadatalog/describe", "metadatalog/image", "protocol", "security"},
 	"broker":             {"broker/coordinator", "broker/group", "broker/handler", "broker/replica", "broker/storage", "broker/txn", "listener", "metadatalog/image", "metadatalog/replay", "metadatalog", "protocol", "security", "snapshot"},
 	"migration":          {"metadatalog/image", "metadatalog/replay", "protocol"},
 	"migration/convert":  {"metadatalog/image"},
 	"admin":              {"broker/storage", "metadatalog/image", "metadatalog/replay", "metadatalog", "migration", "protocol", "snapshot"},
 	"internal/deps":      {},
 	"internal/server":    {"broker", "listener", "metadatalog/image", "metadatalog/replay", "metadatalog", "protocol", "quorum/controller", "quorum/raft", "quorum", "security"},
+
+	// What only reads an image is answered alike by controllers and brokers.
+	"metadatalog/describe": {"metadatalog/image"},
 
 	// A leaf of its own, so that the rules of purity hold for it.
 	"broker/replica/core": {},

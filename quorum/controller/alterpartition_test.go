@@ -76,7 +76,7 @@ func TestAlterPartitionIsRefused(t *testing.T) {
 				t.Errorf("%+v: %s instead of %s", answer, got, test.want)
 			}
 			if len(d.Records) > 0 {
-				t.Errorf("wrote %s", describe(w.in.Image, d.Records))
+				t.Errorf("wrote %s", picture(w.in.Image, d.Records))
 			}
 		})
 	}

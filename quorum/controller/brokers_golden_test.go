@@ -210,7 +210,7 @@ func TestBrokerRequestsWriteWhatApacheWrote(t *testing.T) {
 // consecutive changes of partitions is free (Kafka's follows hash maps).
 func compareRecords(t testing.TB, im *image.Image, got, want []record.Message) {
 	t.Helper()
-	if g, w := describe(im, sortChanges(got)), describe(im, sortChanges(want)); g != w {
+	if g, w := picture(im, sortChanges(got)), picture(im, sortChanges(want)); g != w {
 		t.Errorf("wrote\n%s\nApache wrote\n%s", g, w)
 	}
 	if g, w := encoded(t, sortChanges(got)), encoded(t, sortChanges(want)); !slices.Equal(g, w) {

@@ -48,7 +48,7 @@ func TestStories(t *testing.T) {
 			}
 			before := len(s.log)
 			answer := s.step(t, d)
-			return answer + describe(s.in.Image, s.log[before:])
+			return answer + picture(s.in.Image, s.log[before:])
 		})
 	})
 }

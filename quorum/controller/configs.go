@@ -9,6 +9,7 @@ import (
 
 	"kvorum/config"
 	"kvorum/internal/kafka"
+	"kvorum/metadatalog/describe"
 	"kvorum/metadatalog/image"
 	"kvorum/metadatalog/record"
 	"kvorum/protocol/errors"
@@ -190,7 +191,7 @@ func checkResourceConfig(in Input, r image.Resource, proposed, current map[strin
 		if r.Name == "" {
 			return errors.New(errors.InvalidRequest, "Default topic resources are not allowed.")
 		}
-		if err := checkTopicName(r.Name); err != nil {
+		if err := describe.TopicName(r.Name); err != nil {
 			return err
 		}
 		return wireError(config.ValidateTopicChange(current, proposed, in.layers()))

@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"kvorum/internal/kafka"
+	"kvorum/metadatalog/describe"
 	"kvorum/metadatalog/image"
 	"kvorum/metadatalog/record"
 	"kvorum/protocol/errors"
@@ -142,7 +143,7 @@ func checkNewTopic(im *image.Image, name string) *errors.Error {
 	if im.TopicByName(name) != nil {
 		return errors.New(errors.TopicAlreadyExists, "Topic '%s' already exists.", name)
 	}
-	if err := checkTopicName(name); err != nil {
+	if err := describe.TopicName(name); err != nil {
 		return err
 	}
 	if other, ok := collidingTopic(im, name); ok {

@@ -288,7 +288,7 @@ func (e *episode) alterClientQuotas() (Decision, []int16, func()) {
 func (e *episode) describeClientQuotas() (Decision, []int16, func()) {
 	req := kmsg.NewPtrDescribeClientQuotasRequest()
 	req.Strict = e.chance(2)
-	req.Components = []kmsg.DescribeClientQuotasRequestComponent{{EntityType: oneOf(e, "user", "ip", "x"), MatchType: oneOf(e, matchSpecified, matchDefault)}}
+	req.Components = []kmsg.DescribeClientQuotasRequestComponent{{EntityType: oneOf(e, "user", "ip", "x"), MatchType: oneOf(e, kmsg.QuotasMatchTypeAny, kmsg.QuotasMatchTypeDefault)}}
 	res := DescribeClientQuotas(e.in, req)
 	return Decision{}, []int16{res.ErrorCode}, nil
 }

@@ -206,7 +206,7 @@ func (e *episode) take(name string, d Decision) {
 		e.restored, err = foldRecords(e.restored, e.in.NextOffset, e.in.NowMs, d.Records)
 	}
 	if err != nil {
-		e.t.Fatalf("%s: %s: %v\nafter %s", e.at, name, err, describe(next0(next, before), d.Records))
+		e.t.Fatalf("%s: %s: %v\nafter %s", e.at, name, err, picture(next0(next, before), d.Records))
 	}
 	e.in.Image, e.in.NextOffset = next, e.in.NextOffset+kafka.Offset(len(d.Records))
 }

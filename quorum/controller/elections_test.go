@@ -194,7 +194,7 @@ func TestUncleanElectionWhileRecovering(t *testing.T) {
 		t.Error(partitionText(p))
 	}
 	want := "PartitionChange v1 a-0 leader=1 isr=[1]\nBrokerRegistrationChange v0 2 epoch=6 fenced=1 shutdown=0\n"
-	if got := describe(w.in.Image, w.log[before:]); got != want {
+	if got := picture(w.in.Image, w.log[before:]); got != want {
 		t.Errorf("wrote\n%swant\n%s", got, want)
 	}
 }

@@ -54,7 +54,7 @@ func TestHeartbeatStates(t *testing.T) {
 			if want != "" {
 				want += "\n"
 			}
-			if got := describe(w.in.Image, d.Records); got != want {
+			if got := picture(w.in.Image, d.Records); got != want {
 				t.Errorf("wrote\n%swant\n%s", got, want)
 			}
 		})
@@ -159,7 +159,7 @@ func TestDirectoriesFail(t *testing.T) {
 	before := len(w.log)
 	w.heartbeat(lost(dir(1, 0)))
 	if len(w.log) != before {
-		t.Errorf("reported again: %s", describe(w.in.Image, w.log[before:]))
+		t.Errorf("reported again: %s", picture(w.in.Image, w.log[before:]))
 	}
 	w.heartbeat(lost(dir(1, 0), dir(1, 1))) // the last one: the broker will halt
 	if b := w.in.Image.Broker(1); len(b.Directories) != 1 || w.partition("a", 1).Leader != 2 {

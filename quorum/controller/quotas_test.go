@@ -119,9 +119,9 @@ func TestDescribeClientQuotas(t *testing.T) {
 		c.fold(message(r))
 	}
 	type part = kmsg.DescribeClientQuotasRequestComponent
-	exact := func(kind, name string) part { return part{EntityType: kind, MatchType: matchExact, Match: &name} }
-	byDefault := func(kind string) part { return part{EntityType: kind, MatchType: matchDefault} }
-	anyOf := func(kind string) part { return part{EntityType: kind, MatchType: matchSpecified} }
+	exact := func(kind, name string) part { return part{EntityType: kind, MatchType: kmsg.QuotasMatchTypeExact, Match: &name} }
+	byDefault := func(kind string) part { return part{EntityType: kind, MatchType: kmsg.QuotasMatchTypeDefault} }
+	anyOf := func(kind string) part { return part{EntityType: kind, MatchType: kmsg.QuotasMatchTypeAny} }
 	for _, tc := range []struct {
 		parts  []part
 		strict bool

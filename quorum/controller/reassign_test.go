@@ -60,7 +60,7 @@ func TestReassignmentIsRefused(t *testing.T) {
 			w.topic(1, "a", nil, []kafka.BrokerID{1, 2})
 			d, code := w.decideReassignment(test.version, test.mayResize, test.topic, test.id, test.target)
 			if code != test.want || (len(d.Records) > 0) != (test.want == errors.None) {
-				t.Errorf("%s instead of %s, wrote %s", code, test.want, describe(w.in.Image, d.Records))
+				t.Errorf("%s instead of %s, wrote %s", code, test.want, picture(w.in.Image, d.Records))
 			}
 		})
 	}

@@ -87,7 +87,7 @@ func TestRegistrationIsRefused(t *testing.T) {
 				t.Fatalf("%s instead of %s", got, test.want)
 			}
 			if (len(d.Records) > 0) != (test.want == errors.None) {
-				t.Errorf("wrote %s", describe(w.in.Image, d.Records))
+				t.Errorf("wrote %s", picture(w.in.Image, d.Records))
 			}
 			if test.want == errors.None {
 				w.apply(d)

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 
 	"kvorum/internal/kafka"
+	"kvorum/metadatalog/describe"
 	"kvorum/metadatalog/record"
 	"kvorum/protocol/errors"
 )
@@ -21,16 +22,7 @@ func plain(code errors.Code) *errors.Error {
 // report turns the outcome of a decision into a response's code and text; nil is
 // success. Unlike errors.From it keeps a text that repeats the code's default,
 // because Apache does so too in some places; see bare and plain.
-func report(err *errors.Error) (int16, *string) {
-	switch {
-	case err == nil:
-		return int16(errors.None), nil
-	case err.Message == "" || err.Code == errors.UnknownServerError:
-		return int16(err.Code), nil
-	}
-	text := err.Message
-	return int16(err.Code), &text
-}
+func report(err *errors.Error) (int16, *string) { return describe.Outcome(err) }
 
 // message wraps a record that has only ever had version 0.
 func message(r record.Record) record.Message { return record.Message{Record: r} }

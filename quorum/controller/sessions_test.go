@@ -117,12 +117,12 @@ func TestFencingIsOneAtATimeAndSkipsTheFenced(t *testing.T) {
 	for _, want := range []kafka.BrokerID{1, 2} {
 		d, id := FenceExpired(w.in)
 		if id != want || len(recordsNamed(d, "BrokerRegistrationChangeRecord")) != 1 {
-			t.Fatalf("fenced %d, want %d: %s", id, want, describe(w.in.Image, d.Records))
+			t.Fatalf("fenced %d, want %d: %s", id, want, picture(w.in.Image, d.Records))
 		}
 		w.apply(d)
 	}
 	if d, id := FenceExpired(w.in); id != kafka.NoLeader || len(d.Records) != 0 {
-		t.Errorf("fenced %d: %s", id, describe(w.in.Image, d.Records))
+		t.Errorf("fenced %d: %s", id, picture(w.in.Image, d.Records))
 	}
 }
 

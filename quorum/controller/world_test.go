@@ -56,13 +56,13 @@ func (w *world) apply(d Decision) {
 	}
 	next, err := foldRecords(before, w.in.NextOffset, w.in.NowMs, d.Records)
 	if err != nil {
-		w.t.Fatalf("fold %s: %v", describe(before, d.Records), err)
+		w.t.Fatalf("fold %s: %v", picture(before, d.Records), err)
 	}
 	if err := checkVersions(next, d.Records); err != nil {
 		w.t.Fatal(err)
 	}
 	if err := checkInvariants(before, next); err != nil {
-		w.t.Fatalf("%v\nafter %s", err, describe(next, d.Records))
+		w.t.Fatalf("%v\nafter %s", err, picture(next, d.Records))
 	}
 	w.log = append(w.log, d.Records...)
 	w.in.Image, w.in.NextOffset = next, w.in.NextOffset+kafka.Offset(len(d.Records))
@@ -193,8 +193,8 @@ func partitionText(p *image.Partition) string {
 	return b.String()
 }
 
-// describe prints records, a line each, with topic names where they are known.
-func describe(im *image.Image, records []record.Message) string {
+// picture prints records, a line each, with topic names where they are known.
+func picture(im *image.Image, records []record.Message) string {
 	var b strings.Builder
 	for _, m := range records {
 		fmt.Fprintf(&b, "%s v%d", strings.TrimSuffix(m.Record.RecordName(), "Record"), m.Version)

@@ -1,4 +1,4 @@
-package controller
+package describe
 
 import (
 	"encoding/json"
@@ -36,14 +36,14 @@ func TestACLFiltersAreApaches(t *testing.T) {
 			ResourceType: code(a[0]), ResourceName: a[1].(string), PatternType: code(a[2]),
 			Principal: a[3].(string), Host: a[4].(string), Operation: code(a[5]), PermissionType: code(a[6]),
 		}
-		filter := aclFilter{
-			resourceType: code(f[0]), resourceName: optional(f[1]), patternType: code(f[2]),
-			principal: optional(f[3]), host: optional(f[4]), operation: code(f[5]), permissionType: code(f[6]),
+		filter := ACLFilter{
+			ResourceType: code(f[0]), ResourceName: optional(f[1]), PatternType: code(f[2]),
+			Principal: optional(f[3]), Host: optional(f[4]), Operation: code(f[5]), PermissionType: code(f[6]),
 		}
 		if c.Match {
 			matched++
 		}
-		if got := filter.matches(entry); got != c.Match {
+		if got := filter.Matches(entry); got != c.Match {
 			t.Errorf("%s: got %v", line, got)
 		}
 	}
