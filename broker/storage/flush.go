@@ -135,6 +135,7 @@ func (l *Log) Close() error {
 	l.appending.Lock()
 	defer l.appending.Unlock()
 	l.closed = true
+	l.shut.Store(true)
 	for _, s := range *l.segments.Load() {
 		err = errors.Join(err, s.forget())
 	}

@@ -65,6 +65,7 @@ type Log struct {
 
 	config atomic.Pointer[settings]
 	broken atomic.Pointer[error] // not nil: offline
+	shut   atomic.Bool
 
 	// segments is the row of segments by base, never empty. The slice is
 	// replaced, never changed.
@@ -176,6 +177,9 @@ func floor(all []*segment, at kafka.Offset) int {
 
 // check gives the error of a log that can do nothing more.
 func (l *Log) check() error {
+	if l.shut.Load() {
+		return errors.New(errors.NotLeaderOrFollower, "the log of %s is closed", l.options.Partition)
+	}
 	if err := l.broken.Load(); err != nil {
 		return errors.New(errors.KafkaStorageError, "the log of %s in %s is offline", l.options.Partition, l.dir)
 	}

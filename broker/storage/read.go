@@ -26,7 +26,7 @@ func (l *Log) Read(from kafka.Offset, maxBytes int, upTo kafka.Offset, minOne bo
 		s, err := l.read(from, int64(maxBytes), upTo, minOne)
 		switch {
 		case stderrors.Is(err, errGone):
-			continue // the segment was deleted: the log's start has moved
+			continue // the segment was deleted, or the log closed: look again
 		case stderrors.Is(err, batch.ErrCorrupt), stderrors.Is(err, batch.ErrMagic), stderrors.Is(err, batch.ErrShort):
 			l.logger.Error("a stored batch is damaged", "partition", l.options.Partition.String(), "offset", from, "error", err)
 			return Slice{}, refusal(err)

@@ -29,20 +29,33 @@ func (l *Log) recover(all []*segment) (kafka.Offset, error) {
 		return 0, err
 	}
 	for i := first; i < len(all); i++ {
-		next, whole, err := l.recoverSegment(all[i], end)
+		s := all[i]
+		if l.lost(end, s.base, i > first) {
+			l.logger.Warn("the log ends where bytes were lost", "partition", l.options.Partition.String(), "file", s.log.path, "offset", end)
+			later := all[i:]
+			all = all[:i:i]
+			if err := l.drop(later); err != nil {
+				return 0, err
+			}
+			break
+		}
+		next, size, err := l.recoverSegment(s, end)
 		if err != nil {
 			return 0, err
 		}
 		end = next
-		if !whole {
+		if size < s.size.Load() {
+			// The segments after it go first: a crash in between must not leave them.
 			if err := l.drop(all[i+1:]); err != nil {
 				return 0, err
 			}
 			all = all[: i+1 : i+1]
+			if err := s.cut(size); err != nil {
+				return 0, err
+			}
 		}
-		if i < len(all)-1 { // so that the next recovery need not read this one again
-			end = max(end, all[i+1].base)
-			if err := all[i].seal(); err != nil {
+		if i < len(all)-1 {
+			if err := s.seal(); err != nil {
 				return 0, err
 			}
 		}
@@ -55,21 +68,28 @@ func (l *Log) recover(all []*segment) (kafka.Offset, error) {
 	return end, nil
 }
 
-// recoverSegment walks a segment, folds it, indexes it anew, and cuts it before
-// the first batch that is torn or damaged. It returns the offset after the last
-// batch, and whether nothing was cut. Below the recovery point headers are
-// enough: those bytes are on the disk, and damage there is no crash's but the
-// disk's, which keeps the log offline for somebody to look at.
-func (l *Log) recoverSegment(s *segment, end kafka.Offset) (kafka.Offset, bool, error) {
+// lost reports whether a segment does not continue the one before it, which is
+// not wholly on the disk: its last bytes were lost while a later file was
+// written back. Compaction leaves such gaps, too.
+func (l *Log) lost(end, base kafka.Offset, before bool) bool {
+	return before && end < base && !l.config.Load().Compact
+}
+
+// recoverSegment walks a segment, folds it and indexes it anew, up to the first
+// batch that is torn or damaged. It returns the offset after the last good batch
+// and where that ends in the file. Below the recovery point headers are enough:
+// those bytes are on the disk, and damage there is no crash's but the disk's,
+// which keeps the log offline for somebody to look at.
+func (l *Log) recoverSegment(s *segment, end kafka.Offset) (kafka.Offset, int64, error) {
 	if end = max(end, s.base); end > s.base {
-		return 0, false, fmt.Errorf("segment %s begins before the one before it ends at offset %d", s.log.path, end)
+		return 0, 0, fmt.Errorf("segment %s begins before the one before it ends at offset %d", s.log.path, end)
 	}
 	if err := errors.Join(s.reset(), s.aborted.reset()); err != nil {
-		return 0, false, err
+		return 0, 0, err
 	}
 	f, err := s.log.acquire()
 	if err != nil {
-		return 0, false, err
+		return 0, 0, err
 	}
 	defer s.log.release()
 	size := s.size.Load()
@@ -77,16 +97,16 @@ func (l *Log) recoverSegment(s *segment, end kafka.Offset) (kafka.Offset, bool, 
 	for position := int64(0); position < size; {
 		h, err := l.recoverBatch(s, w, position, size, end)
 		if damaged(err) && end >= l.options.RecoveryPoint && !errors.Is(err, errLegacy) {
-			l.logger.Warn("the log is cut before a damaged batch", "partition", l.options.Partition.String(),
+			l.logger.Warn("the log ends before a damaged batch", "partition", l.options.Partition.String(),
 				"file", s.log.path, "position", position, "offset", end, "bytes", size-position, "error", err)
-			return end, false, s.cut(position)
+			return end, position, nil
 		}
 		if err != nil {
-			return 0, false, err
+			return 0, 0, err
 		}
 		position, end = h.end(), h.last+1
 	}
-	return end, true, nil
+	return end, size, nil
 }
 
 // errLegacy marks messages of the formats before v2, which are neither read nor

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"kvorum/internal/kafka"
+	"kvorum/internal/vfs"
 )
 
 // reindex builds the indexes of a segment anew because one contradicts it.
@@ -115,10 +116,14 @@ func (s *segment) refreshTime(size int64) error {
 	return nil
 }
 
-// drop removes segments.
+// drop removes the last segments of the log. Each removal is durable before the
+// next, the newest first, so that a crash leaves no gap.
 func (l *Log) drop(all []*segment) error {
-	for _, s := range all {
-		if err := s.remove(); err != nil {
+	for i := len(all) - 1; i >= 0; i-- {
+		if err := all[i].remove(); err != nil {
+			return err
+		}
+		if err := vfs.SyncDir(l.fs(), l.dir); err != nil {
 			return err
 		}
 	}

@@ -42,10 +42,15 @@ func (l *Log) roll(base kafka.Offset, nowMs int64) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Names are durable in their order: a segment that comes back after a crash
+	// finds the one before it.
+	if err := vfs.SyncDir(l.fs(), l.dir); err != nil {
+		return nil, fmt.Errorf("fsync the directory %s: %w", l.dir, err)
+	}
+	l.newFiles = false
 	all := *l.segments.Load()
 	grown := append(all[:len(all):len(all)], s)
 	l.segments.Store(&grown)
-	l.newFiles = true
 	if l.options.Rolled != nil {
 		l.options.Rolled(l)
 	}
