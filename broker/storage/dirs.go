@@ -38,6 +38,7 @@ type DirsOptions struct {
 	RecoveryThreads      int
 	ProducerExpirationMs int64
 	Times                DirsTimes
+	Cleaner              CleanerOptions
 
 	Clock  clock.Clock
 	Random io.Reader // names of deleted and stray directories
@@ -100,6 +101,7 @@ type Dirs struct {
 	// rolled are logs with a full segment that is not flushed, full those that wait
 	// for room on the disk; both hold a log once.
 	rolled, full map[*Log]bool
+	cleaner      cleanState
 
 	failures chan *directory // each directory once
 	wake     chan struct{}   // rolled is not empty
@@ -112,6 +114,7 @@ type directory struct {
 	clean   bool              // it was closed in order the last time
 	epoch   kafka.BrokerEpoch // that was said then
 	failure atomic.Pointer[error]
+	logs    int // in holdings; Dirs.mu guards it
 
 	// writing serialises the checkpoint files.
 	writing sync.Mutex
@@ -148,6 +151,7 @@ func OpenDirs(o DirsOptions) (*Dirs, error) {
 		o: o, files: NewFiles(o.FS, o.OpenFiles),
 		holdings: map[kafka.TopicPartition]*holding{}, futures: map[kafka.TopicPartition]*holding{},
 		rolled: map[*Log]bool{}, full: map[*Log]bool{},
+		cleaner:  cleanState{offsets: map[*directory]checkpoint.Offsets{}, busy: map[*Log]bool{}, failed: map[*Log]bool{}},
 		failures: make(chan *directory, len(o.Directories)), wake: make(chan struct{}, 1),
 	}
 	if d.o.Logger == nil {
@@ -214,9 +218,11 @@ func (d *Dirs) scan(dir *directory) error {
 	recovery, err1 := d.readOffsets(dir, checkpoint.RecoveryPoint)
 	start, err2 := d.readOffsets(dir, checkpoint.LogStart)
 	high, err3 := d.readOffsets(dir, checkpoint.HighWatermark)
-	if err := errors.Join(err1, err2, err3); err != nil {
+	cleaned, err4 := d.readOffsets(dir, checkpoint.Cleaner)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return err
 	}
+	d.cleaner.offsets[dir] = cleaned
 	for _, name := range names {
 		p, kind := parseDirName(name)
 		e := &holding{partition: p, home: dir, name: name, clean: dir.clean, recovery: recovery[p], start: start[p], high: kafka.NoOffset}
@@ -238,6 +244,7 @@ func (d *Dirs) place(e *holding, kind dirKind) error {
 			return &duplicateError{e.name, other.home.Path, e.home.Path}
 		}
 		d.holdings[e.partition] = e
+		e.home.logs++
 	case future:
 		d.futures[e.partition] = e
 	case deleting:

@@ -56,6 +56,7 @@ func (d *Dirs) reserve(p kafka.TopicPartition, where kafka.DirectoryID) (*holdin
 	}
 	e := &holding{partition: p, home: home, high: kafka.NoOffset, clean: true}
 	d.holdings[p] = e
+	home.logs++
 	return e, nil
 }
 
@@ -75,7 +76,7 @@ func (d *Dirs) choose(where kafka.DirectoryID) (*directory, error) {
 	var best *directory
 	for _, dir := range d.dirs {
 		offline := dir.offline()
-		if offline == nil && (best == nil || logs[dir] < logs[best]) {
+		if offline == nil && (best == nil || dir.logs < best.logs) {
 			best = dir
 		}
 		if offline != nil && where == kafka.DirectoryMigrating {
@@ -121,6 +122,7 @@ func (d *Dirs) forget(e *holding) {
 	defer d.mu.Unlock()
 	if d.holdings[e.partition] == e {
 		delete(d.holdings, e.partition)
+		e.home.logs--
 	}
 }
 
@@ -142,7 +144,10 @@ var errTakenOut = errors.New("the partition was taken out of the log directory")
 func (d *Dirs) takeOut(p kafka.TopicPartition, kind dirKind) error {
 	d.mu.Lock()
 	e := d.holdings[p]
-	delete(d.holdings, p)
+	if e != nil {
+		delete(d.holdings, p)
+		e.home.logs--
+	}
 	d.mu.Unlock()
 	if e == nil {
 		return nil

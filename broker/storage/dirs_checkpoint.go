@@ -92,6 +92,7 @@ func (l *Log) firstBase() kafka.Offset { return (*l.segments.Load())[0].base }
 // its bytes are taken away.
 func (d *Dirs) lowerRecoveryPoint(e *holding, to kafka.Offset) error {
 	dir := e.home
+	d.lowerCleaned(e, to)
 	dir.writing.Lock()
 	defer dir.writing.Unlock()
 	offsets := d.offsets(dir, checkpoint.RecoveryPoint)

@@ -87,6 +87,7 @@ func (d *Dirs) settle(l *Log) {
 	defer d.mu.Unlock()
 	delete(d.rolled, l)
 	delete(d.full, l)
+	delete(d.cleaner.failed, l)
 }
 
 // reopenFull opens the logs again that went offline for a full disk, if there is

@@ -28,6 +28,9 @@ func (d *Dirs) Run(ctx context.Context) {
 	work.Go(func() {
 		d.every(ctx, d.o.Times.Probe, d.o.Times.Probe, func() { d.flushOld(ctx); d.removeDoomed(); d.reopenFull() })
 	})
+	for range d.o.Cleaner.Threads {
+		work.Go(func() { d.runCleaner(ctx) })
+	}
 	d.runCheckpoints(ctx)
 	work.Wait()
 }

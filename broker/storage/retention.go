@@ -2,7 +2,6 @@ package storage
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -21,7 +20,7 @@ import (
 func (l *Log) deleteOld(nowMs int64) ([]string, error) {
 	l.appending.Lock()
 	defer l.appending.Unlock()
-	if l.check() != nil || l.closed {
+	if l.check() != nil {
 		return nil, nil // whoever took it offline has told it
 	}
 	n, err := l.countOld(nowMs)
@@ -82,7 +81,7 @@ func (l *Log) countOld(nowMs int64) (int, error) {
 // lastWritten is the largest timestamp of a segment, or when its file was
 // changed where its records have none (LogSegment.largestTimestamp).
 func (l *Log) lastWritten(s *segment) (int64, error) {
-	t, err := l.largestTimestamp(s)
+	t, err := l.timeOf(s)
 	if err != nil || t.timestamp >= 0 {
 		return t.timestamp, err
 	}
@@ -96,48 +95,11 @@ func (l *Log) deleteFirst(n int) ([]string, error) {
 	kept := slices.Clone(all[n:])
 	l.moveStart(kept[0].base)
 	l.segments.Store(&kept)
-	var paths []string
-	for _, s := range all[:n] {
-		renamed, err := s.markDeleted()
-		paths = append(paths, renamed...)
-		if err != nil {
-			return paths, err
-		}
+	paths, err := removeLater(all[:n])
+	if err != nil {
+		return paths, err
 	}
-	stale := 0
-	for stale < len(l.snapshots) && l.snapshots[stale] < kept[0].base {
-		stale++
-	}
-	for _, at := range l.snapshots[:stale] {
-		if err := l.fs().Remove(l.at(fileName(at, snapshotSuffix))); err != nil && !errors.Is(err, errNotExist) {
-			return paths, err
-		}
-	}
-	l.snapshots = slices.Delete(l.snapshots, 0, stale)
-	return paths, nil
-}
-
-// markDeleted renames the files of a segment that is out of the log and closes
-// them; who reads one goes on until it is released.
-func (s *segment) markDeleted() ([]string, error) {
-	var paths []string
-	for _, h := range []*file{s.log, s.offsets.file, s.times.file, s.aborted.file} {
-		path := h.path + deletedSuffix
-		switch err := h.rename(path); {
-		case err == nil:
-			paths = append(paths, path)
-		case !errors.Is(err, errNotExist):
-			return paths, err
-		}
-	}
-	return paths, s.forget()
-}
-
-// expireProducers forgets the producers that have been silent for long.
-func (l *Log) expireProducers(nowMs int64) {
-	l.producing.Lock()
-	defer l.producing.Unlock()
-	l.producers.Expire(nowMs)
+	return paths, l.dropOldSnapshots(kept[0].base)
 }
 
 // retain applies retention to all logs, one after the other.
@@ -150,7 +112,7 @@ func (d *Dirs) retain(ctx context.Context) {
 		if err != nil {
 			continue // said when it was first found out
 		}
-		l.expireProducers(d.nowMs())
+		l.ExpireProducers(d.nowMs())
 		paths, err := l.deleteOld(d.nowMs())
 		if err != nil {
 			continue // told to logFailed

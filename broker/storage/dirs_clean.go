@@ -1,0 +1,205 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"kvorum/broker/storage/checkpoint"
+	"kvorum/internal/kafka"
+	"kvorum/internal/vfs"
+)
+
+// CleanerOptions say how logs are compacted; the zero value compacts nothing.
+type CleanerOptions struct {
+	// Threads is log.cleaner.threads: how many logs are compacted at a time. 0:
+	// log.cleaner.enable is false.
+	Threads int
+	// KeyMemory is log.cleaner.dedupe.buffer.size, for all threads together. It is
+	// taken while a log is compacted, and as much of it as its keys need.
+	KeyMemory int64
+	// BytesPerSecond is log.cleaner.io.max.bytes.per.second, for each thread; 0: no
+	// limit.
+	BytesPerSecond float64
+	// Backoff is log.cleaner.backoff.ms.
+	Backoff time.Duration
+}
+
+// cleanState is what Dirs knows of the compaction of its logs.
+type cleanState struct {
+	// offsets say how far each log of a directory is compacted: the content of
+	// cleaner-offset-checkpoint.
+	offsets map[*directory]checkpoint.Offsets
+	// busy logs are being compacted; failed ones are left alone until the next
+	// start, because their segments cannot be read.
+	busy, failed map[*Log]bool
+}
+
+// runCleaner compacts logs, the dirtiest first, until ctx ends.
+func (d *Dirs) runCleaner(ctx context.Context) {
+	timer := d.o.Clock.NewTimer(d.o.Cleaner.Backoff)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C():
+		}
+		for ctx.Err() == nil && d.cleanDirtiest(ctx) {
+		}
+		timer.Reset(d.o.Cleaner.Backoff)
+	}
+}
+
+// cleanDirtiest compacts one log; false where none is due.
+func (d *Dirs) cleanDirtiest(ctx context.Context) bool {
+	e, l, r := d.dirtiest()
+	if e == nil {
+		return false
+	}
+	defer d.doneCleaning(l)
+	c := &cleaning{l: l, nowMs: d.nowMs(), r: r, pace: d.pace}
+	from := d.o.Clock.Now()
+	before := l.Size()
+	end, replaced, err := c.clean(ctx, d.o.Cleaner.KeyMemory/int64(d.o.Cleaner.Threads))
+	d.doomFiles(e.home, replaced, l.Config().FileDeleteDelayMs)
+	switch {
+	case errors.Is(err, errCleaningStopped) || l.Err() != nil || errors.Is(err, errGone):
+		return ctx.Err() == nil && l.Err() == nil
+	case err != nil:
+		d.o.Logger.Error("a log cannot be compacted and is left alone until the next start", "partition", e.partition.String(), "error", err)
+		d.mu.Lock()
+		d.cleaner.failed[l] = true
+		d.mu.Unlock()
+		return true
+	}
+	d.o.Logger.Info("a log is compacted", "partition", e.partition.String(), "from", int64(r.first), "to", int64(end),
+		"bytes_before", before, "bytes_after", l.Size(), "took", d.o.Clock.Now().Sub(from))
+	d.setCleaned(e, end)
+	return true
+}
+
+// dirtiest finds the log with the largest share of uncompacted bytes among those
+// that are due, and marks it as busy.
+func (d *Dirs) dirtiest() (*holding, *Log, dirtyRange) {
+	var (
+		best  *holding
+		log   *Log
+		worst dirtyRange
+	)
+	for _, e := range d.list(func(e *holding) bool { l := e.log.Load(); return l != nil && l.Config().Compact && l.Err() == nil }) {
+		l := e.log.Load()
+		if d.notCleanable(l) {
+			continue
+		}
+		r, err := l.dirty(d.cleaned(e), d.nowMs())
+		if err != nil {
+			d.o.Logger.Error("what is to be compacted cannot be found out", "partition", e.partition.String(), "error", err)
+			continue
+		}
+		if r.due(l.Config()) && (best == nil || r.ratio() > worst.ratio()) {
+			best, log, worst = e, l, r
+		}
+	}
+	if best == nil {
+		return nil, nil, worst
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.cleaner.busy[log] {
+		return nil, nil, worst // another thread was faster; the next look finds another log
+	}
+	d.cleaner.busy[log] = true
+	return best, log, worst
+}
+
+func (d *Dirs) notCleanable(l *Log) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.cleaner.busy[l] || d.cleaner.failed[l]
+}
+
+func (d *Dirs) doneCleaning(l *Log) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.cleaner.busy, l)
+}
+
+// cleaned is how far a log is compacted by the checkpoint.
+func (d *Dirs) cleaned(e *holding) kafka.Offset {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if at, ok := d.cleaner.offsets[e.home][e.partition]; ok {
+		return at
+	}
+	return kafka.NoOffset
+}
+
+// setCleaned notes how far a log is compacted, durably. After a crash before it,
+// the log is compacted again, with the same result.
+func (d *Dirs) setCleaned(e *holding, at kafka.Offset) {
+	e.home.writing.Lock()
+	defer e.home.writing.Unlock()
+	d.mu.Lock()
+	offsets := d.cleaner.offsets[e.home]
+	offsets[e.partition] = at
+	for p := range offsets { // those that were deleted meanwhile
+		if h := d.holdings[p]; h == nil || h.home != e.home {
+			delete(offsets, p)
+		}
+	}
+	content := offsets.Append(nil)
+	d.mu.Unlock()
+	if err := vfs.Replace(d.o.FS, d.o.FS.PathJoin(e.home.Path, checkpoint.Cleaner), content); err != nil {
+		d.diskError(e.home, err)
+	}
+}
+
+// lowerCleaned says that a log was cut: what comes after an offset has to be
+// compacted again.
+func (d *Dirs) lowerCleaned(e *holding, to kafka.Offset) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if at, ok := d.cleaner.offsets[e.home][e.partition]; ok && at > to {
+		d.cleaner.offsets[e.home][e.partition] = to
+	}
+}
+
+// dropCleaned forgets how far a log was compacted that is taken out: one that is
+// made under its name begins anew.
+func (d *Dirs) dropCleaned(e *holding) {
+	e.home.writing.Lock()
+	defer e.home.writing.Unlock()
+	d.mu.Lock()
+	offsets := d.cleaner.offsets[e.home]
+	_, had := offsets[e.partition]
+	delete(offsets, e.partition)
+	content := offsets.Append(nil)
+	d.mu.Unlock()
+	if !had {
+		return
+	}
+	if err := vfs.Replace(d.o.FS, d.o.FS.PathJoin(e.home.Path, checkpoint.Cleaner), content); err != nil {
+		d.diskError(e.home, err)
+	}
+}
+
+// pace keeps a compaction within its bytes per second.
+func (d *Dirs) pace(ctx context.Context, n int) error {
+	rate := d.o.Cleaner.BytesPerSecond
+	if rate <= 0 {
+		return ctx.Err()
+	}
+	wait := time.Duration(min(float64(n)/rate*float64(time.Second), float64(time.Minute)))
+	if wait < time.Millisecond {
+		return ctx.Err()
+	}
+	timer := d.o.Clock.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C():
+		return nil
+	}
+}
