@@ -129,7 +129,7 @@ func (d *Dirs) forget(e *holding) {
 // Delete takes a partition's log out and renames its directory; the files are
 // removed after file.delete.delay.ms, by Run of this or a later process. The
 // rename is on the disk when it returns: the partition does not come back. Who
-// still uses the log gets KAFKA_STORAGE_ERROR. Nothing is done where no directory
+// still uses the log is refused. Nothing is done where no directory
 // holds the partition.
 func (d *Dirs) Delete(p kafka.TopicPartition) error { return d.takeOut(p, deleting) }
 
