@@ -59,10 +59,13 @@ func (g *Groups) fetched(id, topic string, partition int32, stable bool) (int64,
 	return p.Offset, errors.Code(p.ErrorCode)
 }
 
+// rebalanceTimeoutMs is that of members.
+var rebalanceTimeoutMs int32 = 4_000
+
 func joinRequest(id, member string) *kmsg.JoinGroupRequest {
 	q := kmsg.NewPtrJoinGroupRequest()
 	q.Version, q.Group, q.MemberID = 9, id, member
-	q.SessionTimeoutMillis, q.RebalanceTimeoutMillis, q.ProtocolType = 10_000, 4_000, "consumer"
+	q.SessionTimeoutMillis, q.RebalanceTimeoutMillis, q.ProtocolType = 10_000, rebalanceTimeoutMs, "consumer"
 	q.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range", Metadata: []byte{0, 0, 0, 0, 0, 0}}}
 	return q
 }

@@ -340,6 +340,7 @@ func TestLiveStateIsReplayedState(t *testing.T) {
 			p.answered = nil
 			p.invariants()
 			p.check()
+			p.checkCompacted()
 		}
 		rt.Repeat(actions)
 		settled += p.settled
@@ -349,6 +350,64 @@ func TestLiveStateIsReplayedState(t *testing.T) {
 		}
 		p.check()
 	})
+}
+
+// compacted is the log as the cleaner leaves it: the last record of each key,
+// without those of aborted transactions; all markers, and no tombstones. nil
+// while a transaction is open: nothing from its first record on is cleaned.
+func (w *world) compacted() []logged {
+	committed := map[int]bool{}
+	open := map[kafka.ProducerID][]int{}
+	for i, l := range w.log {
+		switch {
+		case l.end:
+			for _, j := range open[l.producer] {
+				committed[j] = l.commit
+			}
+			delete(open, l.producer)
+		case l.producer >= 0:
+			open[l.producer] = append(open[l.producer], i)
+		default:
+			committed[i] = true
+		}
+	}
+	if len(open) > 0 {
+		return nil
+	}
+	last := map[string]int{}
+	for i, l := range w.log {
+		if committed[i] && !l.end {
+			last[string(l.record.Key)] = i
+		}
+	}
+	kept := []logged{}
+	for i, l := range w.log {
+		if l.end || committed[i] && last[string(l.record.Key)] == i && l.record.Value != nil {
+			kept = append(kept, l)
+		}
+	}
+	return kept
+}
+
+// checkCompacted compares the State with the one that a cleaned log makes. A
+// group without a record, whose offsets have been deleted, is forgotten by it.
+func (p *population) checkCompacted() {
+	log := p.compacted()
+	if log == nil {
+		return
+	}
+	live := p.replayed()
+	for _, g := range live.groups.Values() {
+		written := slices.ContainsFunc(log, func(l logged) bool { return string(l.record.Key) == string(groupKey(g.id)) })
+		none := true
+		live.eachOffset(g.id, func(string, *Committed) bool { none = false; return false })
+		if none && !written {
+			live.groups.Delete(g.id)
+		}
+	}
+	if want, got := live.describe(nil), fold(p.t, log).describe(nil); want != got {
+		p.rt.Fatalf("replayed:\n%s\nfrom the cleaned log:\n%s", want, got)
+	}
 }
 
 // failover goes on with the replayed state: parked requests fail with the shell.

@@ -97,7 +97,7 @@ func (s *State) loadOffset(at kafka.Offset, producer kafka.ProducerID, key, valu
 // Whoever commits without being a member makes a group of offsets only.
 func (s *State) keepOffset(ref offsetRef, key string, producer kafka.ProducerID, c *Committed) {
 	if _, ok := s.groups.Get(ref.group); !ok {
-		s.groups.Set(ref.group, newGroup(ref.group, c.CommitMs))
+		s.groups.Set(ref.group, newGroup(ref.group, -1))
 	}
 	if producer < 0 {
 		s.offsets.Set(key, c)

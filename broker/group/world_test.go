@@ -118,15 +118,17 @@ func (w *world) advance(ms int64) []Effects {
 }
 
 // replayed folds the whole log again.
-func (w *world) replayed() *State {
+func (w *world) replayed() *State { return fold(w.t, w.log) }
+
+func fold(t testing.TB, log []logged) *State {
 	s := new(State)
-	for _, l := range w.log {
+	for _, l := range log {
 		if l.end {
 			s.LoadEnd(l.at, l.producer, l.commit)
 			continue
 		}
 		if err := s.Load(l.at, l.producer, l.record.Key, l.record.Value); err != nil {
-			w.t.Fatal(err)
+			t.Fatal(err)
 		}
 	}
 	return s
