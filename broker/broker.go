@@ -42,8 +42,6 @@ type Config struct {
 	Source replay.Source
 	// Finder knows the active controller. Nil asks those that Node names.
 	Finder Finder
-	// Directories are the ids of the log directories, sorted.
-	Directories []kafka.DirectoryID
 	// Budget bounds the requests in memory; a combined node has one for all its
 	// listeners.
 	Budget *listener.Budget
@@ -69,8 +67,10 @@ type Broker struct {
 	// requests are the broker's other ones, forwarding those of its clients.
 	heartbeats, requests, forwarding *Client
 
+	services
+	// failed takes the first reason why the broker cannot go on.
+	failed    chan error
 	listeners []*listener.Listener
-	handlers  *protocol.Handlers[listener.Handler]
 }
 
 // New takes the ports of a broker; nothing is served and nobody is told before
@@ -82,7 +82,7 @@ func New(ctx context.Context, cfg Config) (*Broker, error) {
 	if cfg.ShutdownTimeout == 0 {
 		cfg.ShutdownTimeout = DefaultShutdownTimeout
 	}
-	b := &Broker{cfg: cfg, logger: cfg.Logger.With("component", "broker"), source: cfg.Source, finder: cfg.Finder}
+	b := &Broker{cfg: cfg, logger: cfg.Logger.With("component", "broker"), source: cfg.Source, finder: cfg.Finder, failed: make(chan error, 1)}
 	if b.finder == nil {
 		b.finder = newControllers(&cfg)
 	}
@@ -95,8 +95,11 @@ func New(ctx context.Context, cfg Config) (*Broker, error) {
 	b.heartbeats, b.requests = NewClient(b.finder, clientID, 1), NewClient(b.finder, clientID, 8)
 	b.forwarding = NewClient(b.finder, clientID, forwardConnections)
 	b.publisher = newPublisher(b)
-	b.handlers = protocol.NewHandlers[listener.Handler](protocol.Broker | protocol.InterBroker)
-	if err := b.introduce(ctx); err != nil {
+	err := b.openServices()
+	if err == nil {
+		err = b.introduce(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(err, b.closeAll(ctx))
 	}
 	return b, nil
@@ -116,7 +119,7 @@ func (b *Broker) introduce(ctx context.Context) error {
 		return err
 	}
 	cfg := &b.cfg
-	registration := newRegistration(cfg, incarnation, endpoints, cfg.Directories, kafka.NoBrokerEpoch)
+	registration := newRegistration(cfg, incarnation, endpoints, sorted(b.dirs.Online()), b.dirs.PreviousEpoch())
 	own := cfg.Node.Broker
 	b.registrar = newRegistrar(lifecycleConfig{
 		intervalMs: own.HeartbeatInterval.Milliseconds(), registrationMs: own.RegistrationTimeout.Milliseconds(),
@@ -160,8 +163,12 @@ func newControllers(cfg *Config) *Controllers {
 func (b *Broker) bind(ctx context.Context) error {
 	connections := b.cfg.Node.Connections
 	for _, l := range b.cfg.Node.Broker.Listeners {
+		kind := protocol.Broker
+		if l.Name == b.cfg.Node.Broker.InterBroker {
+			kind |= protocol.InterBroker
+		}
 		bound, err := listener.New(ctx, listener.Config{
-			Name: l.Name, Addr: l.Bind.String(), Handlers: b.handlers, Features: b.Features, Budget: b.cfg.Budget, Listen: b.cfg.Listen,
+			Name: l.Name, Addr: l.Bind.String(), Handlers: b.handlers.Bind(kind), Features: b.Features, Budget: b.cfg.Budget, Listen: b.cfg.Listen,
 			MaxConnections:      min(connections.Max, listener.DefaultMaxConnections),
 			MaxConnectionsPerIP: min(connections.MaxPerIP, listener.DefaultMaxConnections),
 			IdleTimeout:         max(0, connections.MaxIdle), Log: b.logger,
@@ -236,6 +243,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	work, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
 	group, work := errgroup.WithContext(work)
+	stopServices := b.runServices(context.WithoutCancel(ctx))
 	if b.fetcher != nil {
 		group.Go(func() error { return b.fetcher.run(work) })
 	}
@@ -254,12 +262,22 @@ func (b *Broker) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			b.registrar.tell(stopWanted{})
+		case err := <-b.failed:
+			return err
 		case <-work.Done():
 		}
 		return nil
 	})
 	err := group.Wait()
-	return errors.Join(err, b.stop(ctx))
+	return errors.Join(err, b.stop(ctx, stopServices))
+}
+
+// fail ends Run with err.
+func (b *Broker) fail(err error) {
+	select {
+	case b.failed <- err:
+	default: // the first reason is enough
+	}
 }
 
 // start takes the broker to where it serves. ctx ends when it is to stop, work
@@ -288,14 +306,15 @@ func (b *Broker) start(ctx, work context.Context) error {
 }
 
 // stop ends everything in the order of its use.
-func (b *Broker) stop(ctx context.Context) error {
+func (b *Broker) stop(ctx context.Context, stopServices func()) error {
 	err := b.closeListeners(ctx)
-	if b.fetcher != nil {
-		return errors.Join(err, b.closeAll(ctx)) // its loader has ended
+	if b.fetcher == nil { // else its loader has ended
+		if stopped := b.source.RemovePublisher(context.WithoutCancel(ctx), b.publisher); !errors.Is(stopped, replay.ErrStopped) {
+			err = errors.Join(err, stopped)
+		}
 	}
-	if stopped := b.source.RemovePublisher(context.WithoutCancel(ctx), b.publisher); !errors.Is(stopped, replay.ErrStopped) {
-		err = errors.Join(err, stopped)
-	}
+	b.groups.Close()
+	stopServices()
 	return errors.Join(err, b.closeAll(ctx))
 }
 
@@ -308,5 +327,5 @@ func (b *Broker) closeAll(ctx context.Context) error {
 	if b.fetcher != nil {
 		err = errors.Join(err, b.fetcher.close())
 	}
-	return err
+	return errors.Join(err, b.closeDirs())
 }

@@ -38,6 +38,10 @@ func (p *publisher) Name() string { return "broker" }
 
 // Publish implements replay.Publisher.
 func (p *publisher) Publish(c *image.Changes, im *image.Image, _ replay.Manifest) {
+	b := p.broker
+	b.replicas.Publish(c, im)
+	b.electCoordinators(c)
+	b.layers.Store(b.layersOf(im))
 	p.image.Store(im)
 	p.mu.Lock()
 	close(p.changed)

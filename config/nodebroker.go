@@ -44,6 +44,13 @@ type Broker struct {
 	// Offsets is how __consumer_offsets is made.
 	Offsets OffsetsTopic
 
+	// Group are the rules of the group coordinator.
+	Group GroupRules
+	// Logs are the chores of the log directories.
+	Logs LogRules
+	// ReplicaLagMax is how long a follower may be behind and stay in sync.
+	ReplicaLagMax time.Duration
+
 	// RecoveryThreads is how many logs of one directory are opened at a time.
 	RecoveryThreads int
 	// FetchMaxBytes bounds the answer to one Fetch, FetchSessions the fetch
@@ -62,6 +69,24 @@ type OffsetsTopic struct {
 	// Codec is offsets.topic.compression.codec: the number of a record batch's
 	// attributes.
 	Codec int8
+}
+
+// GroupRules are the rules of the group coordinator; times are positive.
+type GroupRules struct {
+	InitialRebalanceDelay                time.Duration
+	MinSessionTimeout, MaxSessionTimeout time.Duration
+	MaxSize                              int // members of a group
+	OffsetMetadataMax                    int // as Kafka counts: UTF-16 units
+	OffsetsRetention, RetentionCheck     time.Duration
+	CommitTimeout                        time.Duration
+}
+
+// LogRules say how often the chores of the log directories are done, and how long
+// a producer is remembered that sends nothing.
+type LogRules struct {
+	HighWatermark, RecoveryPoint, LogStart time.Duration // checkpoints
+	Retention, FirstRetention              time.Duration // checks
+	ProducerExpiration                     time.Duration
 }
 
 // broker reads the keys of a broker.
@@ -83,6 +108,19 @@ func (p *nodeParser) broker(n *Node) {
 		SegmentBytes:      int32(p.int("offsets.topic.segment.bytes")),
 		Codec:             int8(p.int("offsets.topic.compression.codec")),
 	}
+	b.Group = GroupRules{
+		InitialRebalanceDelay: p.millis("group.initial.rebalance.delay.ms"),
+		MinSessionTimeout:     p.millis("group.min.session.timeout.ms"), MaxSessionTimeout: p.millis("group.max.session.timeout.ms"),
+		MaxSize: p.int("group.max.size"), OffsetMetadataMax: p.int("offset.metadata.max.bytes"),
+		OffsetsRetention: time.Duration(p.int("offsets.retention.minutes")) * time.Minute, RetentionCheck: p.millis("offsets.retention.check.interval.ms"),
+		CommitTimeout: p.millis("offsets.commit.timeout.ms"),
+	}
+	b.Logs = LogRules{
+		HighWatermark: p.millis("replica.high.watermark.checkpoint.interval.ms"), RecoveryPoint: p.millis("log.flush.offset.checkpoint.interval.ms"),
+		LogStart: p.millis("log.flush.start.offset.checkpoint.interval.ms"), Retention: p.millis("log.retention.check.interval.ms"),
+		FirstRetention: p.millis("log.initial.task.delay.ms"), ProducerExpiration: p.millis("producer.id.expiration.ms"),
+	}
+	b.ReplicaLagMax = p.millis("replica.lag.time.max.ms")
 	b.RecoveryThreads = p.int("num.recovery.threads.per.data.dir")
 	b.FetchMaxBytes, b.FetchSessions = p.int("fetch.max.bytes"), p.int("max.incremental.fetch.session.cache.slots")
 	b.DescribedPartitions = p.int("max.request.partition.size.limit")

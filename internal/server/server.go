@@ -9,14 +9,12 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"kvorum/broker"
 	"kvorum/config"
-	"kvorum/internal/kafka"
 	"kvorum/listener"
 	"kvorum/metadatalog/nodedir"
 	"kvorum/quorum"
@@ -136,14 +134,6 @@ func (n *running) newBroker(ctx context.Context, in *inProcess) (*broker.Broker,
 		Node: n.cfg, ClusterID: n.meta.ClusterID, Budget: n.budget, Logger: n.options.Logger,
 		ShutdownTimeout: n.options.ShutdownTimeout, Ready: func() { n.ready(b) },
 	}
-	for _, dir := range n.cfg.LogDirs {
-		meta, err := nodedir.ReadMeta(dir)
-		if err != nil {
-			return nil, err
-		}
-		cfg.Directories = append(cfg.Directories, meta.DirectoryID)
-	}
-	slices.SortFunc(cfg.Directories, kafka.UUID.Compare)
 	if in != nil {
 		cfg.Source, cfg.Finder = in.source, in
 	}
