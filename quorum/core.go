@@ -64,8 +64,11 @@ type Config struct {
 	// MaxIdleMs is metadata.max.idle.interval.ms; 0 writes no NoOpRecords.
 	MaxIdleMs int64
 	// PropagationWaitMs bounds how long a reply waits until every unfenced broker
-	// has fetched its records; 0 turns the wait off.
+	// knows its records; 0 turns the wait off.
 	PropagationWaitMs int64
+	// InterBrokerListener names the listener of brokers that is asked which
+	// metadata they have applied, if they have it without TLS; else another.
+	InterBrokerListener string
 	// BalanceIntervalMs is leader.imbalance.check.interval.seconds; 0 if
 	// auto.leader.rebalance.enable is false.
 	BalanceIntervalMs int64
@@ -117,6 +120,7 @@ type Core struct {
 	memo     controller.Memo
 	parked   parkedReplies
 	replicas replicaPositions
+	brokers  observedBrokers
 	timers   []timer
 
 	committedBytes int64
@@ -143,6 +147,7 @@ func NewCore(cfg Config) *Core {
 		leader:   kafka.NoNode,
 		sessions: controller.NewSessions(),
 		replicas: newReplicaPositions(),
+		brokers:  observedBrokers{image: image.Empty(), preferred: cfg.InterBrokerListener},
 	}
 	c.replay = replay.New(c.observeControl)
 	c.timers = c.newTimers()
@@ -174,6 +179,8 @@ func (c *Core) Step(nowMs int64, ev Event) (Effects, error) {
 		c.parked.cancel(ev.ID)
 	case Fetched:
 		c.stepFetched(ev)
+	case Probed:
+		c.stepProbed(ev)
 	case Membership:
 		c.members = ev.Directories
 	case Tick:
@@ -187,6 +194,7 @@ func (c *Core) Step(nowMs int64, ev Event) (Effects, error) {
 	c.runTimers()
 	c.propose()
 	c.release()
+	c.probe()
 	out.WakeAtMs = c.nextWake()
 	if c.changed {
 		out.State = c.state()

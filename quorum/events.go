@@ -77,6 +77,18 @@ type Fetched struct {
 	Arriving bool
 }
 
+// Probed reports what became of a Probe.
+type Probed struct {
+	// Broker, Epoch and Leader are the probe's.
+	Broker kafka.BrokerID
+	Epoch  kafka.BrokerEpoch
+	Leader kafka.LeaderEpoch
+	// Applied is the last offset that the broker has in its metadata cache.
+	Applied kafka.Offset
+	// Problem says why there is no answer that can be used; empty if there is.
+	Problem string
+}
+
 // Membership says which directory each member of the raft group has. A controller
 // whose disk was lost and that was replaced has another one than before.
 type Membership struct {
@@ -94,6 +106,7 @@ func (Loaded) event()     {}
 func (Request) event()    {}
 func (Cancelled) event()  {}
 func (Fetched) event()    {}
+func (Probed) event()     {}
 func (Membership) event() {}
 func (Tick) event()       {}
 
@@ -106,6 +119,9 @@ type Effects struct {
 	Append *Append
 	// Replies are to be sent, in any order.
 	Replies []Reply
+	// Probes are to be made; each is followed by a Probed. At most one is in flight
+	// for each broker.
+	Probes []Probe
 	// State is the new public state, nil if it has not changed.
 	State *State
 	// WakeAtMs is when the core wants its next Tick, in milliseconds since 1970.
@@ -132,6 +148,16 @@ type Append struct {
 	Epoch   kafka.LeaderEpoch
 	Base    kafka.Offset
 	Batches []byte
+}
+
+// Probe asks a broker which metadata it has applied.
+type Probe struct {
+	Broker kafka.BrokerID
+	Epoch  kafka.BrokerEpoch
+	// Leader is the epoch of this controller: what it asked in an older one is no
+	// answer any more.
+	Leader   kafka.LeaderEpoch
+	Endpoint image.Endpoint
 }
 
 // Reply answers a Request. Either Response or Err is set; with Err the wire side

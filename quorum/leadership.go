@@ -121,6 +121,7 @@ func (c *Core) activateIfCaughtUp() {
 	c.sessions = controller.NewSessions()
 	c.sessions.Reset(c.pending, c.now)
 	c.replicas.begin()
+	c.brokers.begin()
 	c.timers = c.newTimers()
 	c.changed = true
 	c.note(false, "active controller of epoch %d, log end %d", c.epoch, c.next)

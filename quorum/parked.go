@@ -1,6 +1,8 @@
 package quorum
 
 import (
+	"sort"
+
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"kvorum/internal/kafka"
@@ -8,7 +10,7 @@ import (
 )
 
 // parkedReply waits for its records to commit and then, if the request changed
-// what clients see, until the brokers have fetched them.
+// what clients see, until the brokers know them.
 type parkedReply struct {
 	id         uint64
 	need       kafka.Offset // the committed end that frees it
@@ -78,22 +80,30 @@ func (c *Core) release() {
 	c.expireParked()
 }
 
-// releasePropagated answers replies whose records every unfenced broker has
-// fetched, or has had long enough to fetch.
+// waitsBetween says whether a reply waits for the brokers that needs more than
+// from, and no more than to.
+func (p *parkedReplies) waitsBetween(from, to kafka.Offset) bool {
+	i := sort.Search(len(p.propagating), func(i int) bool { return p.propagating[i].need > from })
+	return i < len(p.propagating) && p.propagating[i].need <= to
+}
+
+// releasePropagated answers replies whose records every unfenced broker knows,
+// or has had long enough to learn.
 func (c *Core) releasePropagated() {
 	p := &c.parked
 	if len(p.propagating) == 0 {
 		return
 	}
-	fetched := c.replicas.lowestUnfenced()
+	seen := c.seenByAll()
 	n := 0
 	for ; n < len(p.propagating); n++ {
 		r := p.propagating[n]
-		if r.need > fetched && c.now < r.giveUpMs {
+		if r.need > seen && c.now < r.giveUpMs {
 			break
 		}
-		if r.need > fetched {
+		if r.need > seen {
 			c.stats.RepliesWithoutWait++
+			c.noteLate(r.need)
 		}
 		c.out.Replies = append(c.out.Replies, r.reply())
 	}

@@ -201,7 +201,7 @@ func (c *Core) stepCommitted(ev Committed) error {
 	if c.role == active {
 		c.dequeue(ev.Batches)
 	}
-	c.replicas.brokersChanged(c.committed())
+	c.brokers.changed(c.committed())
 	return nil
 }
 
@@ -245,6 +245,6 @@ func (c *Core) stepLoaded(ev Loaded) error {
 		// Who led that epoch is not in a snapshot; a LeaderChange that follows tells.
 		c.epoch, c.leader = ev.ID.Epoch, kafka.NoNode
 	}
-	c.replicas.brokersChanged(c.committed())
+	c.brokers.changed(c.committed())
 	return nil
 }

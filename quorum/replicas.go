@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"kvorum/internal/kafka"
-	"kvorum/metadatalog/image"
 )
 
 // replicaKey names one copy of the metadata log: a node that lost its disk comes
@@ -25,22 +24,26 @@ type replicaPosition struct {
 }
 
 // replicaPositions remembers the fetch positions of brokers and controllers,
-// for DescribeQuorum and to know what the brokers have seen.
+// for DescribeQuorum and to know what the brokers have.
 type replicaPositions struct {
 	positions map[replicaKey]*replicaPosition
-	furthest  map[kafka.NodeID]kafka.Offset // of all copies of a node
-	unfenced  []kafka.BrokerID
-	image     *image.Image
+	progress  map[kafka.NodeID]progress // of all copies of a node
+}
+
+// progress is how far a node's Fetches have come.
+type progress struct {
+	reached kafka.Offset // the highest that was asked for: it has everything below
+	passed  kafka.Offset // the highest that counts as seen by the Fetch rule
 }
 
 func newReplicaPositions() replicaPositions {
-	return replicaPositions{positions: map[replicaKey]*replicaPosition{}, furthest: map[kafka.NodeID]kafka.Offset{}, image: image.Empty()}
+	return replicaPositions{positions: map[replicaKey]*replicaPosition{}, progress: map[kafka.NodeID]progress{}}
 }
 
 // begin forgets everything: a new active controller has not been fetched from.
 func (r *replicaPositions) begin() {
 	clear(r.positions)
-	clear(r.furthest)
+	clear(r.progress)
 }
 
 // stepFetched notes a replica's position (LeaderState.updateObserverState).
@@ -69,32 +72,8 @@ func (c *Core) stepFetched(ev Fetched) {
 		seen = min(seen, p.Offset)
 	}
 	p.Offset, p.LastFetchMs = ev.Offset, c.now
-	c.replicas.furthest[ev.Replica] = max(c.replicas.furthest[ev.Replica], seen)
-}
-
-// brokersChanged refreshes the list of unfenced brokers when registrations
-// changed.
-func (r *replicaPositions) brokersChanged(after *image.Image) {
-	if r.image.SameBrokers(after) {
-		return
-	}
-	r.image, r.unfenced = after, r.unfenced[:0]
-	for b := range after.Brokers() {
-		if !b.Fenced {
-			r.unfenced = append(r.unfenced, b.ID)
-		}
-	}
-}
-
-// lowestUnfenced is the offset below which every unfenced broker has fetched; a
-// broker that never fetched from this controller counts as 0. Without unfenced
-// brokers there is nobody to wait for.
-func (r *replicaPositions) lowestUnfenced() kafka.Offset {
-	lowest := kafka.Offset(1<<63 - 1)
-	for _, id := range r.unfenced {
-		lowest = min(lowest, r.furthest[kafka.NodeID(id)])
-	}
-	return lowest
+	node := c.replicas.progress[ev.Replica]
+	c.replicas.progress[ev.Replica] = progress{reached: max(node.reached, ev.Offset), passed: max(node.passed, seen)}
 }
 
 // sorted lists the known replicas by id, then directory.

@@ -22,7 +22,7 @@ func TestSeenByABroker(t *testing.T) {
 		{30, false, 30}, // whoever does not say that it arrives
 	} {
 		c.stepFetched(Fetched{Replica: 7, Directory: kafka.UUID{1}, Offset: step.offset, Arriving: step.arriving})
-		if got := c.replicas.furthest[7]; got != step.want {
+		if got := c.replicas.progress[7].passed; got != step.want {
 			t.Errorf("step %d: a Fetch at %d (arriving: %v) counts as seen up to %d, not %d", i, step.offset, step.arriving, got, step.want)
 		}
 	}

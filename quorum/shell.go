@@ -38,6 +38,7 @@ type Controller struct {
 	log       raft.Log
 	logger    *slog.Logger
 	snapshots *snapshotCatalog
+	prober    *prober
 
 	// state is the loop's newest public state.
 	state atomic.Pointer[State]
@@ -94,6 +95,12 @@ func New(cfg ControllerConfig) (*Controller, error) {
 		done:    make(chan struct{}),
 		started: time.Now(),
 	}
+	c.prober = newProber(cfg.Log.Store().EndOffset, func(ctx context.Context, ev Probed) {
+		select {
+		case c.events <- queued{event: ev}:
+		case <-ctx.Done():
+		}
+	})
 	changed := make(chan struct{})
 	c.stateChanged.Store(&changed)
 	c.state.Store(c.core.state())
@@ -120,6 +127,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	defer close(c.done)
 	background.Go(func() { c.makeSnapshots(ctx) })
 	background.Go(func() { c.followActive(ctx) })
+	background.Go(func() { c.prober.run(ctx) })
 
 	if err := c.loadSnapshot(); err != nil {
 		return err
@@ -236,6 +244,7 @@ func (c *Controller) step(ev Event) error {
 			ch <- r // buffered: one reply each
 		}
 	}
+	c.prober.ask(out.Probes)
 	if claim := out.Claim; claim != nil {
 		c.log.Claim(claim.Term, claim.Batch, claim.BatchIfEmpty, func(o raft.Outcome, err error) {
 			c.report(Claimed{Term: claim.Term, Accepted: err == nil && o.Accepted, Epoch: o.Epoch, End: o.End}, err)

@@ -29,7 +29,7 @@ import (
 const (
 	simNodes    = 3
 	simBrokers  = 3
-	simSteps    = 3000
+	simSteps    = 3600
 	simSessions = 3000              // ms
 	simWait     = 400               // ms: PropagationWaitMs
 	simLevel    = image.MV40IV1 + 2 // 4.0-IV3
@@ -43,11 +43,13 @@ type sim struct {
 	group   *testlog.Group
 	nodes   []*simNode
 	open    []*testlog.Proposal // not placed yet, or placed and to be placed again
+	brokers [simBrokers]simBroker
 	files   *snapshot.Dir
 	nextID  uint64
 	trace   []string
 	healing bool
 	told    bool // the events come from a script, not from rnd
+	calm    bool // leadership stays where it is, and so there is more to see of brokers
 
 	simKnowledge
 }
@@ -69,6 +71,7 @@ type simNode struct {
 	follow *replay.Replayer
 	// seen is how far each broker has fetched from this active controller.
 	seen   map[kafka.BrokerID]kafka.Offset
+	probes simProbes
 	checks nodeChecks
 }
 
@@ -101,7 +104,7 @@ func newSim(seed uint64, fault *simFault) *sim {
 		panic(err)
 	}
 	s := &sim{
-		rnd: rand.New(rand.NewPCG(seed, 0)), fault: fault, now: 1_700_000_000_000, files: files,
+		rnd: rand.New(rand.NewPCG(seed, 0)), fault: fault, now: 1_700_000_000_000, files: files, calm: seed%4 == 3,
 		group: testlog.NewGroup(kafka.LeaderEpoch(seed%3), 100, 101, 102), simKnowledge: newSimKnowledge(),
 	}
 	if fault != nil {
@@ -122,6 +125,7 @@ func (s *sim) boot(n *simNode) {
 	n.core = NewCore(simConfig(n.id, n.lives))
 	n.core.limits = limits{pendingBytes: 4 << 10, proposalBytes: 1 << 10, batchRecords: 10, batchBytes: 1 << 10, atomicBytes: 2 << 10}
 	n.inbox, n.news, n.read, n.wake = nil, nil, 0, 0
+	n.probes = newSimProbes()
 	n.follow, n.seen, n.checks = replay.New(nil), map[kafka.BrokerID]kafka.Offset{}, nodeChecks{}
 	n.state = n.core.state()
 }
@@ -153,7 +157,15 @@ func (s *sim) tell(format string, args ...any) {
 // something happens: mostly the ordinary, now and then the rare.
 func (s *sim) something() {
 	n := s.nodes[s.rnd.IntN(len(s.nodes))]
-	switch p := s.rnd.IntN(10_000); {
+	switch p := s.rnd.IntN(12_000); {
+	case p >= 11_700:
+		s.brokerApplies()
+	case p >= 10_500:
+		s.answerProbe(n)
+	case p >= 10_000:
+		s.fetch()
+	case p < 45 && s.calm && s.active() != nil:
+		s.fetch()
 	case p < 12:
 		s.elect()
 	case p < 20:
@@ -179,7 +191,9 @@ func (s *sim) something() {
 	case p < 6500:
 		s.settle(n, s.rnd.IntN(2) == 0)
 	case p < 8500:
-		s.takeInbox(n)
+		for range 1 + s.rnd.IntN(5) {
+			s.takeInbox(n)
+		}
 	case p < 9000:
 		s.request()
 	case p < 9500:
@@ -187,6 +201,15 @@ func (s *sim) something() {
 	default:
 		s.pass(30)
 	}
+}
+
+func (s *sim) active() *simNode {
+	for _, n := range s.nodes {
+		if n.core.role == active {
+			return n
+		}
+	}
+	return nil
 }
 
 func (s *sim) elect() {
@@ -308,8 +331,9 @@ func (s *sim) fetch() {
 	for _, n := range s.nodes {
 		if n.core.role == active {
 			b := kafka.BrokerID(s.rnd.IntN(simBrokers))
-			at := n.core.end() - kafka.Offset(s.rnd.IntN(3))
-			n.inbox = append(n.inbox, Fetched{Replica: kafka.NodeID(b), Directory: kafka.DirectoryID{15: byte(b)}, Offset: max(0, at)})
+			at := max(0, n.core.end()-kafka.Offset(s.rnd.IntN(3)))
+			s.brokers[b].fetched = max(s.brokers[b].fetched, at)
+			n.inbox = append(n.inbox, Fetched{Replica: kafka.NodeID(b), Directory: kafka.DirectoryID{15: byte(b)}, Offset: at})
 		}
 	}
 }
@@ -417,6 +441,9 @@ func (s *sim) step(n *simNode, ev Event) {
 		s.proposed(n, a)
 		s.open = append(s.open, n.raft.Propose(testlog.Command{Kind: testlog.KindAppend, Epoch: a.Epoch, Base: a.Base, Batches: a.Batches}))
 	}
+	for _, p := range out.Probes {
+		s.tell("%d:   probes broker %d at %s:%d", n.id, p.Broker, p.Endpoint.Host, p.Endpoint.Port)
+	}
 	for _, r := range out.Replies {
 		s.tell("%d:   answers %s", n.id, describeReply(r))
 	}
@@ -485,6 +512,8 @@ func (s *sim) settleDown() {
 				s.follow(n)
 			}
 			s.settle(n, false)
+			s.answerProbe(n)
+			s.brokerApplies()
 		}
 		if !busy {
 			return

@@ -3,6 +3,7 @@ package quorum
 import (
 	"testing"
 
+	"kvorum/internal/kafka"
 	"kvorum/internal/testlog"
 	"kvorum/protocol/errors"
 )
@@ -41,6 +42,20 @@ var simFaults = []simFault{
 		for i := range n.core.parked.uncommitted {
 			n.core.parked.uncommitted[i].brokers = false
 		}
+	}},
+	{name: "replies come before a broker has applied what it has fetched", after: func(n *simNode, _ Event, _ role, _ *Effects) {
+		for _, b := range n.core.brokers.list {
+			if b.answers {
+				b.applied = max(b.applied, n.core.replicas.progress[kafka.NodeID(b.id)].reached-1)
+			}
+		}
+	}},
+	{name: "an applied offset beyond the log is believed", before: func(n *simNode, ev Event) Event {
+		if p, ok := ev.(Probed); ok && p.Applied >= n.core.end() {
+			p.Applied = n.core.end() - 1
+			return p
+		}
+		return ev
 	}},
 	{name: "an unknown outcome is taken for a commit", before: func(n *simNode, ev Event) Event {
 		if a, ok := ev.(Appended); ok && !a.Accepted {

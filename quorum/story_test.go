@@ -30,6 +30,8 @@ import (
 //	rest                      all of the above until nothing happens
 //	create N NAME PARTITIONS  a request to N; register N BROKER, unfence N BROKER, list N likewise
 //	fetch N BROKER            a broker has fetched all that N has
+//	answer N BROKER OFFSET    a broker answers N's probe: it has applied OFFSET
+//	mute N BROKER             N's probe of a broker has failed
 //	pass MS                   time passes
 //	restart N                 N crashes and starts again
 //	log [from=OFFSET]         what is in the log
@@ -124,6 +126,19 @@ func (s *story) command(t *testing.T, d *datadriven.TestData) (out string) {
 		n := s.node(t, d)
 		b := kafka.NodeID(s.argument(t, d, 1))
 		s.step(n, Fetched{Replica: b, Directory: kafka.DirectoryID{15: byte(b)}, Offset: n.core.end()})
+	case "answer", "mute":
+		n := s.node(t, d)
+		ev := Probed{Broker: kafka.BrokerID(s.argument(t, d, 1)), Leader: n.core.epoch}
+		ev.Epoch = n.core.committed().Broker(ev.Broker).Epoch
+		if d.Cmd == "mute" {
+			ev.Problem = "connection refused"
+		} else {
+			ev.Applied = kafka.Offset(s.argument(t, d, 2))
+			if ev.Applied < n.core.end() {
+				s.brokers[ev.Broker].applied = ev.Applied
+			}
+		}
+		s.step(n, ev)
 	case "pass":
 		s.now += s.argument(t, d, 0)
 		for _, n := range s.nodes {

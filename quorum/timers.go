@@ -90,6 +90,9 @@ func (c *Core) nextWake() int64 {
 	if c.reclaimAt > 0 && (next == 0 || c.reclaimAt < next) {
 		next = c.reclaimAt
 	}
+	if due := c.nextProbe(); due > 0 && (next == 0 || due < next) {
+		next = due
+	}
 	if c.role != active || c.bytes > c.limits.pendingBytes {
 		return next // no timer runs: runTimers
 	}

@@ -37,8 +37,10 @@ func TestReadYourWrites(t *testing.T) {
 				conns = append(conns, dial(t, n.Listener))
 			}
 			for _, replicas := range []int16{1, 3} {
-				unknown, rounds := readYourWrites(t, conns, replicas)
-				note(t, s, fmt.Sprintf(row, replicas), target, 0, fmt.Sprintf("%d + %d of %d", unknown[0], unknown[1], rounds))
+				r := readYourWrites(t, conns, replicas)
+				note(t, s, fmt.Sprintf(row, replicas), target, 0, fmt.Sprintf("%d + %d of %d", r.metadata, r.produce, len(r.creations)))
+				t.Logf("Produce to a leader that was not ready, which clients retry: %v", r.others)
+				noteSpread(t, s, fmt.Sprintf("CreateTopics with RF %d in these rounds, wait of %s ms: min / p50 / worst", replicas, wait), "", r.creations)
 			}
 		})
 	}
@@ -47,27 +49,41 @@ func TestReadYourWrites(t *testing.T) {
 	run(apache, row, "", "none")
 }
 
+// ownWrites is what came of creating topics and using them at once.
+type ownWrites struct {
+	metadata, produce int             // answers of UNKNOWN_TOPIC_OR_PARTITION
+	others            map[string]int  // other errors of Produce
+	creations         []time.Duration // how long CreateTopics took, for each round
+}
+
 // readYourWrites counts what brokers did not know yet, in Metadata and in
-// Produce. conns are the connections to the brokers 11, 12 and 13. A run on a
-// slow side ends after a minute.
-func readYourWrites(t *testing.T, conns []*broker.Conn, replicas int16) (unknown [2]int, rounds int) {
+// Produce. conns are the connections to the brokers 11, 12 and 13. A short run on
+// a slow side ends after two minutes.
+func readYourWrites(t *testing.T, conns []*broker.Conn, replicas int16) ownWrites {
 	t.Helper()
+	out := ownWrites{others: map[string]int{}}
 	began := time.Now()
-	for ; rounds < sizes.rounds && (rounds < 50 || time.Since(began) < 2*time.Minute); rounds++ {
+	for rounds := 0; rounds < sizes.rounds && (full || rounds < 50 || time.Since(began) < 2*time.Minute); rounds++ {
 		topic := name()
+		asked := time.Now()
 		if err := createReplicated(conns[rounds%3], topic, 1, replicas, callPatience); err != nil {
 			t.Fatalf("create a topic: %v", err)
 		}
+		out.creations = append(out.creations, time.Since(asked))
 		leader, code := ask(t, conns[(rounds+1)%3], topic)
 		if code == kerr.UnknownTopicOrPartition.Code {
-			unknown[0]++
+			out.metadata++
 			leader = int32(11 + (rounds+1)%3) // the broker that was asked
 		}
-		if code = produce(t, conns[leader-11], topic); code == kerr.UnknownTopicOrPartition.Code {
-			unknown[1]++
+		switch code = produce(t, conns[leader-11], topic); code {
+		case 0:
+		case kerr.UnknownTopicOrPartition.Code:
+			out.produce++
+		default:
+			out.others[kerr.TypedErrorForCode(code).Message]++
 		}
 	}
-	return unknown, rounds
+	return out
 }
 
 // ask asks a broker for a topic; leader is that of its only partition.
