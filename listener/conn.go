@@ -38,11 +38,18 @@ type conn struct {
 	active    atomic.Int64  // Unix nanoseconds of the last answer
 	reason    atomic.Uint32 // why it ended; the first reason stays
 	out       []byte        // reused for encoding; the server's own
+
+	// A connection whose client has a quota is read no frame ahead: what waits
+	// while it is muted would hold budget that others need.
+	limited  atomic.Bool
+	taken    int64 // frames handed to the server; the reader's own
+	answered atomic.Int64
+	turn     chan struct{} // has room for one: answered has grown
 }
 
 // newConn makes a connection and the context of its requests.
 func newConn(ctx context.Context, l *Listener, sock net.Conn) (*conn, context.Context) {
-	c := &conn{l: l, sock: sock, id: ConnID(lastConn.Add(1)), opened: time.Now(), frames: make(chan frame)}
+	c := &conn{l: l, sock: sock, id: ConnID(lastConn.Add(1)), opened: time.Now(), frames: make(chan frame), turn: make(chan struct{}, 1)}
 	if tcp, ok := sock.RemoteAddr().(*net.TCPAddr); ok {
 		a := tcp.AddrPort()
 		c.addr = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
@@ -69,10 +76,16 @@ func (c *conn) serve(ctx context.Context) {
 	}()
 	for f := range c.frames {
 		c.busy.Store(true)
-		c.answer(ctx, f)
+		wait := c.answer(ctx, f)
 		f.release()
+		c.mute(ctx, wait)
 		c.active.Store(time.Now().UnixNano())
 		c.busy.Store(false)
+		c.answered.Add(1)
+		select {
+		case c.turn <- struct{}{}:
+		default:
+		}
 	}
 	c.end(Closed) // the reader left without a reason: the listener drains
 	<-readerDone
@@ -115,34 +128,35 @@ func (c *conn) peer() Peer {
 	return p
 }
 
-// answer takes one frame from the check to the written response.
-func (c *conn) answer(ctx context.Context, f frame) {
+// answer takes one frame from the check to the written response, and returns how
+// long the connection is to be muted then.
+func (c *conn) answer(ctx context.Context, f frame) (mute time.Duration) {
 	checked, err := protocol.Check(f.bytes)
 	if err != nil {
 		if checked.Key == protocol.KeyAPIVersions && errors.CodeOf(err) == errors.UnsupportedVersion {
 			c.write(protocol.AppendResponse(c.out[:0], checked.CorrelationID, protocol.APIVersionsFallback()))
-			return
+			return 0
 		}
 		c.endLogged(BadRequest, err)
-		return
+		return 0
 	}
 	handler, err := c.handler(&checked)
 	if err != nil {
 		c.endLogged(BadRequest, err)
-		return
+		return 0
 	}
 	decoded := &c.l.cfg.Budget.decoded
 	cost := int64(checked.Cost)
 	if cost > decoded.max {
 		c.endLogged(BadRequest, errors.New(errors.InvalidRequest, "decoding %s would take %d bytes, the budget has %d", checked.Key, cost, decoded.max))
-		return
+		return 0
 	}
 	charge, err := decoded.acquire(ctx, cost)
 	if err != nil {
-		return // the connection ended meanwhile
+		return 0 // the connection ended meanwhile
 	}
 	defer charge.release()
-	c.handle(ctx, f, &checked, handler)
+	return c.handle(ctx, f, &checked, handler)
 }
 
 // handler finds who answers. What is not bound on this listener, or not allowed
@@ -160,42 +174,51 @@ func (c *conn) handler(r *protocol.Checked) (Handler, error) {
 	return c.l.cfg.Handlers.Lookup(r.Key, r.Version)
 }
 
-// handle decodes, calls the handler and writes.
-func (c *conn) handle(ctx context.Context, f frame, checked *protocol.Checked, handler Handler) {
+// handle decodes, calls the handler and writes; it returns the time of silence.
+func (c *conn) handle(ctx context.Context, f frame, checked *protocol.Checked, handler Handler) time.Duration {
 	body, err := checked.Decode()
 	if err != nil {
 		c.endLogged(BadRequest, err)
-		return
+		return 0
 	}
-	r := &Request{Request: body, Client: c.addr, Listener: c.l.cfg.Name, Conn: c.id, Received: f.at}
+	r := &Request{Request: body, Client: c.addr, Listener: c.l.cfg.Name, Conn: c.id, Received: f.at, quotas: c.l.cfg.Quotas}
 	if who := c.principal.Load(); who != nil {
 		r.Principal = *who
 	}
 	c.clientID.Store(body.ClientID)
-	ctx, cancel := context.WithTimeout(ctx, c.l.cfg.RequestTimeout)
-	defer cancel()
+	c.limited.Store(r.quotas.Limited(r.Principal.Name, r.clientID()))
 	began := time.Now()
-	resp, err := handler(ctx, r)
-	defer resp.done()
+	resp, err := c.call(ctx, r, handler)
 	ended := time.Now()
+	r.charge(len(f.bytes)+4, ended.Sub(began))
+	r.announce(&resp)
 	written := 0
 	if err == nil || resp.body != nil {
 		written = c.respond(r, &resp)
 	}
+	resp.done()
 	if err != nil {
 		why := HandlerFailed
 		if c.auth != nil {
 			why = AuthFailed
 		}
 		c.endLogged(why, err)
-		return
+		return 0
 	}
 	if c.l.cfg.Events.Served != nil {
 		c.l.cfg.Events.Served(Served{
 			Key: r.Key, Version: r.Version, RequestBytes: len(f.bytes) + 4, ResponseBytes: written,
-			Waited: began.Sub(f.at), Handled: ended.Sub(began), Wrote: time.Since(ended),
+			Waited: began.Sub(f.at), Handled: ended.Sub(began), Wrote: time.Since(ended), Throttled: r.throttle,
 		})
 	}
+	return r.throttle
+}
+
+// call gives the request to its handler, within the time that one may take.
+func (c *conn) call(ctx context.Context, r *Request, handler Handler) (Response, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.l.cfg.RequestTimeout)
+	defer cancel()
+	return handler(ctx, r)
 }
 
 // respond encodes and writes; it returns the bytes of the response frame.

@@ -32,10 +32,11 @@ const (
 	Closed                          // the listener was closed
 	TooMany                         // Config.MaxConnections
 	TooManyFromIP                   // Config.MaxConnectionsPerIP
+	TooFast                         // the connection quota of its address
 )
 
 var reasons = [...]string{"", "peer-closed", "peer-reset", "peer-lost", "idle", "slow-frame", "slow-reader",
-	"auth-timed-out", "auth-failed", "bad-request", "handler-failed", "closed", "too-many", "too-many-from-ip"}
+	"auth-timed-out", "auth-failed", "bad-request", "handler-failed", "closed", "too-many", "too-many-from-ip", "too-fast"}
 
 // String returns the reason as a metric label.
 func (r Reason) String() string { return reasons[r] }
@@ -63,6 +64,8 @@ type Served struct {
 	// Waited is from the frame's last byte to the handler, Handled the handler's
 	// own time, Wrote the writing of the response.
 	Waited, Handled, Wrote time.Duration
+	// Throttled is how long the connection is muted after it, by its quotas.
+	Throttled time.Duration
 }
 
 // Events are hooks; each may be nil. They run on the connection's goroutine, so

@@ -20,6 +20,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"kvorum/listener/quota"
 	"kvorum/protocol"
 )
 
@@ -43,8 +44,16 @@ type Config struct {
 
 	// MaxConnections bounds what idle connections hold, about 16 KiB each.
 	MaxConnections int
-	// MaxConnectionsPerIP is max.connections.per.ip.
+	// MaxConnectionsPerIP is max.connections.per.ip, and PerIP has the addresses
+	// that have a limit of their own (max.connections.per.ip.overrides).
 	MaxConnectionsPerIP int
+	PerIP               map[netip.Addr]int
+	// MaxConnectionRate is max.connection.creation.rate, in connections a second:
+	// beyond it accepting waits. 0 is no limit.
+	MaxConnectionRate float64
+	// Quotas are the client quotas of the node, shared by its listeners; nil
+	// limits nobody.
+	Quotas *quota.Quotas
 	// IdleTimeout is connections.max.idle.ms; a parked request is not idle.
 	IdleTimeout time.Duration
 	// FrameTimeout is how long a frame may take once its first byte has come, a
@@ -244,10 +253,14 @@ func (l *Listener) drop() {
 func (l *Listener) accept(ctx context.Context) {
 	defer l.running.Done()
 	wait := time.Duration(0)
+	rate := quota.Meter{Window: quota.DefaultWindow, Bound: l.cfg.MaxConnectionRate}
 	for {
 		sock, err := l.sock.Accept()
 		if err == nil {
 			wait = 0
+			if rate.Bound > 0 {
+				l.pause(rate.Record(1, time.Now()))
+			}
 			l.open(ctx, sock)
 			continue
 		}
@@ -256,31 +269,56 @@ func (l *Listener) accept(ctx context.Context) {
 		}
 		wait = min(max(2*wait, 5*time.Millisecond), time.Second)
 		l.gate.info(l.cfg.Log, "accept failed", "err", err, "retry_in", wait)
-		select {
-		case <-time.After(wait):
-		case <-l.draining:
+		if !l.pause(wait) {
 			return
 		}
 	}
 }
 
-// open admits a connection or closes it at once.
+// pause waits; false when the listener drains.
+func (l *Listener) pause(wait time.Duration) bool {
+	if wait <= 0 {
+		return true
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-l.draining:
+		return false
+	}
+}
+
+// open admits a connection or closes it: at once, or where its address connects
+// too often after the time for which that is so, which slows it down. A held
+// connection counts as one, so the limits hold for it.
 func (l *Listener) open(ctx context.Context, sock net.Conn) {
 	c, ctx := newConn(ctx, l, sock)
 	if why, ok := l.admit(c); !ok {
-		c.cancel()
-		_ = sock.Close() // nothing was promised
-		if l.cfg.Events.Refused != nil {
-			l.cfg.Events.Refused(c.addr, why)
-		}
-		l.gate.info(l.cfg.Log, "connection refused", "client", c.addr, "reason", why.String())
+		l.refuse(c, why)
 		return
 	}
+	held := l.cfg.Quotas.Connect(c.addr.Addr(), time.Now())
 	go func() {
 		defer l.running.Done()
-		c.serve(ctx)
+		if held > 0 {
+			l.pause(held)
+			l.refuse(c, TooFast)
+		} else {
+			c.serve(ctx)
+		}
 		l.forget(c)
 	}()
+}
+
+func (l *Listener) refuse(c *conn, why Reason) {
+	c.cancel()
+	_ = c.sock.Close() // nothing was promised
+	if l.cfg.Events.Refused != nil {
+		l.cfg.Events.Refused(c.addr, why)
+	}
+	l.gate.info(l.cfg.Log, "connection refused", "client", c.addr, "reason", why.String())
 }
 
 func (l *Listener) admit(c *conn) (Reason, bool) {
@@ -291,13 +329,21 @@ func (l *Listener) admit(c *conn) (Reason, bool) {
 		return Closed, false
 	case len(l.conns) >= l.cfg.MaxConnections:
 		return TooMany, false
-	case l.fromIPs[c.addr.Addr()] >= l.cfg.MaxConnectionsPerIP:
+	case l.fromIPs[c.addr.Addr()] >= l.perIP(c.addr.Addr()):
 		return TooManyFromIP, false
 	}
 	l.conns[c] = struct{}{}
 	l.fromIPs[c.addr.Addr()]++
 	l.running.Add(1)
 	return 0, true
+}
+
+// perIP is how many connections an address may have.
+func (l *Listener) perIP(ip netip.Addr) int {
+	if most, ok := l.cfg.PerIP[ip]; ok {
+		return most
+	}
+	return l.cfg.MaxConnectionsPerIP
 }
 
 func (l *Listener) forget(c *conn) {

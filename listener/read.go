@@ -45,6 +45,7 @@ func (c *conn) read(ctx context.Context) {
 		}
 		select {
 		case c.frames <- *f:
+			c.taken++
 			continue
 		case <-ctx.Done():
 		case <-c.l.draining:
@@ -156,6 +157,9 @@ func (c *conn) frameLimit(header []byte) int64 {
 
 // readBody charges the frame and reads the rest of it.
 func (c *conn) readBody(ctx context.Context, header []byte, size int64) (*frame, Reason, error) {
+	if !c.awaitTurn(ctx) {
+		return nil, 0, nil
+	}
 	charge, err := c.l.cfg.Budget.frames.acquire(ctx, size)
 	if err != nil {
 		return nil, 0, nil // the connection ended
@@ -175,6 +179,22 @@ func (c *conn) readBody(ctx context.Context, header []byte, size int64) (*frame,
 // isProduce reports whether a frame carries records of a client.
 func isProduce(header []byte) bool {
 	return protocol.Key(binary.BigEndian.Uint16(header)) == protocol.KeyProduce
+}
+
+// awaitTurn waits, where the client has a quota, until every frame before has been
+// answered and its time of silence is over; false when the connection ends or the
+// listener drains.
+func (c *conn) awaitTurn(ctx context.Context) bool {
+	for c.limited.Load() && c.answered.Load() < c.taken {
+		select {
+		case <-c.turn:
+		case <-ctx.Done():
+			return false
+		case <-c.l.draining:
+			return false
+		}
+	}
+	return true
 }
 
 func (c *conn) readBytes(header []byte, size int) ([]byte, error) {

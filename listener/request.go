@@ -7,6 +7,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"kvorum/listener/quota"
 	"kvorum/protocol"
 )
 
@@ -37,6 +38,10 @@ type Request struct {
 	Listener  string // Config.Name
 	Conn      ConnID
 	Received  time.Time // when the last byte of the frame had come
+
+	quotas   *quota.Quotas // nil limits nothing
+	throttle time.Duration
+	exempt   bool
 }
 
 // Response is a handler's answer: a message to encode, or a body that is encoded

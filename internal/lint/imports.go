@@ -43,7 +43,8 @@ var rooms = map[string][]string{
 	"metadatalog/image":  {},
 	"metadatalog/replay": {"metadatalog/image", "metadatalog", "snapshot"},
 	"snapshot":           {"metadatalog/image", "metadatalog"},
-	"listener":           {"protocol", "security"},
+	"listener":           {"listener/quota", "protocol", "security"},
+	"listener/quota":     {"metadatalog/image"}, // client quotas are read where they are stored
 	"security":           {"metadatalog/image"},
 	"quorum/controller":  {"metadatalog/describe", "metadatalog/image", "security"},
 	"quorum/raft":        {"metadatalog", "snapshot"},
@@ -54,7 +55,7 @@ var rooms = map[string][]string{
 	"broker/txn":         {},
 	"broker/coordinator": {"broker/group", "broker/txn"},
 	"broker/handler":     {"broker", "broker/coordinator", "broker/group", "broker/replica", "broker/storage", "broker/txn", "listener", "metadatalog/describe", "metadatalog/image", "protocol", "security"},
-	"broker":             {"broker/coordinator", "broker/group", "broker/handler", "broker/replica", "broker/storage", "broker/txn", "listener", "metadatalog/image", "metadatalog/replay", "metadatalog", "protocol", "security", "snapshot"},
+	"broker":             {"broker/coordinator", "broker/group", "broker/handler", "broker/replica", "broker/storage", "broker/txn", "listener", "listener/quota", "metadatalog/image", "metadatalog/replay", "metadatalog", "protocol", "security", "snapshot"},
 	"migration":          {"metadatalog/image", "metadatalog/replay", "protocol"},
 	"migration/convert":  {"metadatalog/image"},
 	"admin":              {"broker/storage", "metadatalog/image", "metadatalog/replay", "metadatalog", "migration", "protocol", "snapshot"},
