@@ -36,11 +36,15 @@ func TestReadYourWrites(t *testing.T) {
 			for _, n := range q.Brokers(t.Context(), t, kit.StartDriver(t), map[string]string{"auto.create.topics.enable": "false"}, kit, kit, kit) {
 				conns = append(conns, dial(t, n.Listener))
 			}
+			patience := 2 * time.Minute
+			if full && target != "" {
+				patience = time.Hour // a target is of all the rounds
+			}
 			for _, replicas := range []int16{1, 3} {
-				r := readYourWrites(t, conns, replicas)
+				r := readYourWrites(t, conns, replicas, patience)
 				note(t, s, fmt.Sprintf(row, replicas), target, 0, fmt.Sprintf("%d + %d of %d", r.metadata, r.produce, len(r.creations)))
 				t.Logf("Produce to a leader that was not ready, which clients retry: %v", r.others)
-				noteSpread(t, s, fmt.Sprintf("CreateTopics with RF %d in these rounds, wait of %s ms: min / p50 / worst", replicas, wait), "", r.creations)
+				noteSpread(t, s, fmt.Sprintf("CreateTopics with RF %d in these rounds, longest wait %s ms: min / p50 / worst", replicas, wait), "", r.creations)
 			}
 		})
 	}
@@ -57,13 +61,13 @@ type ownWrites struct {
 }
 
 // readYourWrites counts what brokers did not know yet, in Metadata and in
-// Produce. conns are the connections to the brokers 11, 12 and 13. A short run on
-// a slow side ends after two minutes.
-func readYourWrites(t *testing.T, conns []*broker.Conn, replicas int16) ownWrites {
+// Produce. conns are the connections to the brokers 11, 12 and 13. A run ends when
+// its patience does, but not before 50 rounds.
+func readYourWrites(t *testing.T, conns []*broker.Conn, replicas int16, patience time.Duration) ownWrites {
 	t.Helper()
 	out := ownWrites{others: map[string]int{}}
 	began := time.Now()
-	for rounds := 0; rounds < sizes.rounds && (full || rounds < 50 || time.Since(began) < 2*time.Minute); rounds++ {
+	for rounds := 0; rounds < sizes.rounds && (rounds < 50 || time.Since(began) < patience); rounds++ {
 		topic := name()
 		asked := time.Now()
 		if err := createReplicated(conns[rounds%3], topic, 1, replicas, callPatience); err != nil {
