@@ -24,7 +24,7 @@ import (
 func (h *Handlers) describeTopicPartitions(_ context.Context, c *call, req *kmsg.DescribeTopicPartitionsRequest) kmsg.Response {
 	names, err := c.topicsFromCursor(req)
 	if err != nil {
-		return failDescribeTopicPartitions(c.Request.Request, req, err)
+		return protocol.Failure(c.Request.Request, err)
 	}
 	res := req.ResponseKind().(*kmsg.DescribeTopicPartitionsResponse)
 	res.Topics = []kmsg.DescribeTopicPartitionsResponseTopic{}
@@ -94,19 +94,6 @@ func (c *call) topicsFromCursor(req *kmsg.DescribeTopicPartitionsRequest) (iter.
 		return nil, errors.New(errors.InvalidRequest, "DescribeTopicPartitionsRequest topic list should contain the cursor topic: %s", from)
 	}
 	return slices.Values(names), nil
-}
-
-// failDescribeTopicPartitions fails every topic of the request; an answer to all
-// topics has no place for an error but the connection.
-func failDescribeTopicPartitions(_ *protocol.Request, req *kmsg.DescribeTopicPartitionsRequest, err *errors.Error) kmsg.Response {
-	res := req.ResponseKind().(*kmsg.DescribeTopicPartitionsResponse)
-	res.Topics = []kmsg.DescribeTopicPartitionsResponseTopic{}
-	for i := range req.Topics {
-		t := describedTopic(req.Topics[i].Topic, err.Code)
-		t.IsInternal = false
-		res.Topics = append(res.Topics, t)
-	}
-	return res
 }
 
 func describedTopic(name string, code errors.Code) kmsg.DescribeTopicPartitionsResponseTopic {

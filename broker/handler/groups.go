@@ -6,6 +6,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"kvorum/broker/group"
+	"kvorum/internal/kafka"
 )
 
 // Groups is the group coordinator (coordinator.Groups). Its answers are at the
@@ -21,6 +22,9 @@ type Groups interface {
 	ListGroups(context.Context, *kmsg.ListGroupsRequest) *kmsg.ListGroupsResponse
 	DescribeGroups(context.Context, *kmsg.DescribeGroupsRequest) *kmsg.DescribeGroupsResponse
 	DeleteGroups(context.Context, group.Client, *kmsg.DeleteGroupsRequest) *kmsg.DeleteGroupsResponse
+	// EndTransaction writes the marker that ends a producer's transaction into a
+	// partition of __consumer_offsets; errors are wire errors.
+	EndTransaction(ctx context.Context, p kafka.PartitionID, id kafka.ProducerID, epoch int16, coordinatorEpoch int32, commit bool) error
 }
 
 // client is who asks, as groups remember their members.

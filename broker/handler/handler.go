@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -30,6 +31,7 @@ type Config struct {
 	Layers func() config.Layers
 
 	Replicas    Replicas
+	LogDirs     LogDirs
 	Groups      Groups
 	Controllers Controllers
 	AutoCreate  AutoCreate
@@ -45,9 +47,9 @@ type Config struct {
 // Replicas are the partitions of this broker (replica.Partitions).
 type Replicas interface {
 	Lookup(kafka.TopicPartition) (*replica.Partition, error)
-	Hosted() []*replica.Partition
 	Produce(context.Context, replica.ProduceOptions, []replica.ProducePartition, []replica.ProduceResult) []replica.ProduceResult
 	Fetch(context.Context, replica.FetchOptions, []replica.FetchPartition, []replica.FetchResult) []replica.FetchResult
+	DeleteRecords(context.Context, time.Duration, []replica.DeleteRecordsPartition, []replica.DeleteRecordsResult) []replica.DeleteRecordsResult
 }
 
 // Controllers is the way to the active controller. Both methods try until they
@@ -106,26 +108,46 @@ func (h *Handlers) Bind(kind protocol.ListenerSet) *protocol.Handlers[listener.H
 
 // apis is every API that is served here, by key.
 func (h *Handlers) apis() map[kmsg.Key]serve {
-	return map[kmsg.Key]serve{
-		kmsg.Produce:                 h.produce,
-		kmsg.Fetch:                   h.fetch,
-		kmsg.ListOffsets:             reply(h.listOffsets),
-		kmsg.Metadata:                reply(h.metadata),
-		kmsg.DescribeTopicPartitions: reply(h.describeTopicPartitions),
-		kmsg.DescribeCluster:         reply(h.describeCluster),
-		kmsg.FindCoordinator:         reply(h.findCoordinator),
-		kmsg.JoinGroup:               reply(h.joinGroup),
-		kmsg.SyncGroup:               reply(h.syncGroup),
-		kmsg.Heartbeat:               reply(h.heartbeat),
-		kmsg.LeaveGroup:              reply(h.leaveGroup),
-		kmsg.OffsetCommit:            reply(h.offsetCommit),
-		kmsg.OffsetFetch:             reply(h.offsetFetch),
-		kmsg.OffsetDelete:            reply(h.offsetDelete),
-		kmsg.ListGroups:              reply(h.listGroups),
-		kmsg.DescribeGroups:          reply(h.describeGroups),
-		kmsg.DeleteGroups:            reply(h.deleteGroups),
-		kmsg.InitProducerID:          reply(h.initProducerID),
+	served := map[kmsg.Key]serve{
+		kmsg.Produce:                      h.produce,
+		kmsg.Fetch:                        h.fetch,
+		kmsg.ListOffsets:                  reply(h.listOffsets),
+		kmsg.OffsetForLeaderEpoch:         reply(h.offsetForLeaderEpoch),
+		kmsg.DeleteRecords:                reply(h.deleteRecords),
+		kmsg.InitProducerID:               reply(h.initProducerID),
+		kmsg.WriteTxnMarkers:              h.writeTxnMarkers,
+		kmsg.DescribeProducers:            reply(h.describeProducers),
+		kmsg.Metadata:                     reply(h.metadata),
+		kmsg.DescribeTopicPartitions:      reply(h.describeTopicPartitions),
+		kmsg.DescribeCluster:              reply(h.describeCluster),
+		kmsg.FindCoordinator:              reply(h.findCoordinator),
+		kmsg.JoinGroup:                    reply(h.joinGroup),
+		kmsg.SyncGroup:                    reply(h.syncGroup),
+		kmsg.Heartbeat:                    reply(h.heartbeat),
+		kmsg.LeaveGroup:                   reply(h.leaveGroup),
+		kmsg.OffsetCommit:                 reply(h.offsetCommit),
+		kmsg.OffsetFetch:                  reply(h.offsetFetch),
+		kmsg.OffsetDelete:                 reply(h.offsetDelete),
+		kmsg.ListGroups:                   reply(h.listGroups),
+		kmsg.DescribeGroups:               reply(h.describeGroups),
+		kmsg.DeleteGroups:                 reply(h.deleteGroups),
+		kmsg.DescribeConfigs:              reply(h.describeConfigs),
+		kmsg.AlterConfigs:                 reply(h.alterConfigs),
+		kmsg.IncrementalAlterConfigs:      reply(h.incrementalAlterConfigs),
+		kmsg.ListConfigResources:          reply(h.listConfigResources),
+		kmsg.DescribeACLs:                 reply(h.describeACLs),
+		kmsg.DescribeClientQuotas:         reply(h.describeClientQuotas),
+		kmsg.DescribeUserSCRAMCredentials: reply(h.describeScram),
+		kmsg.DescribeLogDirs:              reply(h.describeLogDirs),
+		kmsg.CreateDelegationToken:        h.tokenRequest,
+		kmsg.RenewDelegationToken:         h.tokenRequest,
+		kmsg.ExpireDelegationToken:        h.tokenRequest,
+		kmsg.DescribeDelegationToken:      h.describeTokens,
 	}
+	for _, key := range forwarded {
+		served[key] = h.forward
+	}
+	return served
 }
 
 // serve answers one request.
@@ -145,10 +167,7 @@ func (h *Handlers) guard(next serve) listener.Handler {
 		c := &call{Request: r, image: h.cfg.Image(), cfg: &h.cfg}
 		rule := r.API.Rule(protocol.Broker)
 		if rule.Reason == "" && !c.may(rule.Operation, rule.Resource, clusterName) {
-			if answer := protocol.Failure(r.Request, errors.ClusterAuthorizationFailed.Err()); answer != nil {
-				return listener.Reply(answer), nil
-			}
-			return listener.Response{}, errors.ClusterAuthorizationFailed.Err()
+			return listener.Reply(protocol.Failure(r.Request, errors.ClusterAuthorizationFailed.Err())), nil
 		}
 		return next(ctx, c)
 	}

@@ -8,7 +8,9 @@ import (
 
 	"kvorum/broker/replica"
 	"kvorum/internal/kafka"
+	"kvorum/metadatalog/describe"
 	"kvorum/metadatalog/image"
+	"kvorum/protocol"
 	"kvorum/protocol/errors"
 )
 
@@ -26,15 +28,14 @@ import (
 // asked the controller to create, we wait a moment for it: most clients sleep
 // for 100 ms and more before they ask again.
 func (h *Handlers) metadata(ctx context.Context, c *call, req *kmsg.MetadataRequest) kmsg.Response {
+	if err := checkMetadata(req); err != nil {
+		return protocol.Failure(c.Request.Request, err)
+	}
 	res := req.ResponseKind().(*kmsg.MetadataResponse)
-	res.ControllerID, res.ClusterID = -1, &h.cfg.ClusterID
 	for b, e := range c.reachable(false) {
 		res.Brokers = append(res.Brokers, kmsg.MetadataResponseBroker{NodeID: int32(b.ID), Host: e.Host, Port: int32(e.Port), Rack: b.Rack})
 	}
-	res.ControllerID = c.aController()
-	if err := checkMetadata(req); err != nil {
-		return failMetadata(req, err)
-	}
+	res.ControllerID, res.ClusterID = c.aController(), &h.cfg.ClusterID
 	all := req.Topics == nil || req.Version == 0 && len(req.Topics) == 0
 	if !all {
 		c.autoCreate(ctx, req)
@@ -66,22 +67,6 @@ func checkMetadata(req *kmsg.MetadataRequest) *errors.Error {
 		}
 	}
 	return nil
-}
-
-// failMetadata fails every topic of the request (MetadataRequest.getErrorResponse).
-func failMetadata(req *kmsg.MetadataRequest, err *errors.Error) kmsg.Response {
-	res := req.ResponseKind().(*kmsg.MetadataResponse)
-	res.ControllerID, res.AuthorizedOperations = -1, noOperations
-	for i := range req.Topics {
-		t := kmsg.NewMetadataResponseTopic()
-		empty := ""
-		t.Topic, t.TopicID, t.ErrorCode, t.AuthorizedOperations = req.Topics[i].Topic, req.Topics[i].TopicID, int16(err.Code), noOperations
-		if t.Topic == nil {
-			t.Topic = &empty
-		}
-		res.Topics = append(res.Topics, t)
-	}
-	return res
 }
 
 // askedTopics answers for the topics that a request names, each once. If one is
@@ -152,7 +137,7 @@ func (c *call) autoCreate(ctx context.Context, req *kmsg.MetadataRequest) {
 	}
 	var missing []string
 	for _, name := range askedNames(req) {
-		if c.image.TopicByName(name) == nil && validTopicName(name) && c.mayTopic(kmsg.ACLOperationDescribe, name) && c.mayCreate(name) {
+		if c.image.TopicByName(name) == nil && describe.TopicName(name) == nil && c.mayTopic(kmsg.ACLOperationDescribe, name) && c.mayCreate(name) {
 			missing = append(missing, name)
 		}
 	}

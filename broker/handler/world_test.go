@@ -88,7 +88,7 @@ func newWorld(t testing.TB, change ...func(*Config)) *world {
 		Broker:   &config.Broker{AutoCreateTopics: true, FetchMaxBytes: 55 << 20, FetchSessions: 4, DescribedPartitions: 2000},
 		Image:    w.image.Load,
 		Layers:   func() config.Layers { return config.Layers{} },
-		Replicas: w.replicas, Controllers: w, AutoCreate: w,
+		Replicas: w.replicas, LogDirs: w.dirs, Controllers: w, AutoCreate: w,
 	}
 	for _, f := range change {
 		f(&cfg)

@@ -7,7 +7,6 @@ import (
 	"kvorum/protocol/errors"
 )
 
-
 // The parts of a quota's entity (ClientQuotaEntity).
 const (
 	entityIP       = "ip"

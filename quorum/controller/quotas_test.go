@@ -119,7 +119,9 @@ func TestDescribeClientQuotas(t *testing.T) {
 		c.fold(message(r))
 	}
 	type part = kmsg.DescribeClientQuotasRequestComponent
-	exact := func(kind, name string) part { return part{EntityType: kind, MatchType: kmsg.QuotasMatchTypeExact, Match: &name} }
+	exact := func(kind, name string) part {
+		return part{EntityType: kind, MatchType: kmsg.QuotasMatchTypeExact, Match: &name}
+	}
 	byDefault := func(kind string) part { return part{EntityType: kind, MatchType: kmsg.QuotasMatchTypeDefault} }
 	anyOf := func(kind string) part { return part{EntityType: kind, MatchType: kmsg.QuotasMatchTypeAny} }
 	for _, tc := range []struct {
