@@ -40,9 +40,14 @@ var sizes = struct {
 	partitions  int // of the large image
 	rounds      int // of read-your-writes
 	timingQuiet time.Duration
+
+	bytes          int // of each rate of one node
+	steady         time.Duration
+	nodePartitions int
 }{
 	one: time.Second, many: 2 * time.Second, calls: 1, kills: map[side]int{kvorum: 3, apache: 1},
 	quiet: 5 * time.Second, idle: time.Second, starts: 1, partitions: 20_000, rounds: 100,
+	bytes: 64 << 20, steady: 2 * time.Second, nodePartitions: 200,
 }
 
 func init() {
@@ -53,6 +58,7 @@ func init() {
 	sizes.kills = map[side]int{kvorum: 50, apache: 10}
 	sizes.quiet, sizes.idle, sizes.starts = 10*time.Minute, 15*time.Second, 10
 	sizes.partitions, sizes.rounds, sizes.timingQuiet = 1_000_000, 3000, time.Minute
+	sizes.bytes, sizes.steady, sizes.nodePartitions = 3<<30, 30*time.Second, 5000
 	if d, err := time.ParseDuration(os.Getenv("KVORUM_BENCH_LOAD")); err == nil {
 		sizes.quiet = d
 	}

@@ -21,12 +21,14 @@ import (
 	"kvorum/integration/process"
 )
 
-// Node is one kvorum controller. Its fields are set before Format and Start.
+// Node is one node of kvorum: a controller, and a broker too if it has a listener
+// for clients. Its fields are set before Format and Start.
 type Node struct {
 	ID         int32
 	Binary     string // the kvorum program; another one may be set between two starts
 	Dir        string // properties, log and data go below it
 	Address    string // the controller's Kafka listener
+	Client     string // the broker's listener; empty for a controller alone
 	Properties map[string]string
 
 	proc *process.Process
@@ -142,7 +144,7 @@ func FormatKvorum(ctx context.Context, t testing.TB, o Options) *Quorum {
 }
 
 // String names the node in failures.
-func (n *Node) String() string { return fmt.Sprintf("kvorum-controller-%d", n.ID) }
+func (n *Node) String() string { return fmt.Sprintf("kvorum-node-%d", n.ID) }
 
 // DataDir is the node's only log directory.
 func (n *Node) DataDir() string { return filepath.Join(n.Dir, "data") }
@@ -151,7 +153,8 @@ func (n *Node) DataDir() string { return filepath.Join(n.Dir, "data") }
 func (n *Node) PropertiesFile() string { return filepath.Join(n.Dir, "server.properties") }
 
 // Format writes server.properties and runs `kvorum storage format` with the
-// options, which come in pairs; a pair with an empty value is left out.
+// options, which come in pairs; a pair with an empty value is left out, unless it
+// is "--standalone", which takes none.
 func (n *Node) Format(ctx context.Context, t testing.TB, clusterID string, options ...string) {
 	t.Helper()
 	if err := os.MkdirAll(n.Dir, 0o755); err != nil {
@@ -167,7 +170,10 @@ func (n *Node) Format(ctx context.Context, t testing.TB, clusterID string, optio
 	}
 	args := []string{"storage", "format", "-t", clusterID, "-c", n.PropertiesFile()}
 	for pair := range slices.Chunk(options, 2) {
-		if pair[1] != "" {
+		switch {
+		case pair[0] == "--standalone":
+			args = append(args, pair[0])
+		case pair[1] != "":
 			args = append(args, pair...)
 		}
 	}
@@ -188,11 +194,19 @@ func (n *Node) Start(t testing.TB) {
 	})
 }
 
-// WaitReady waits until the controller answers a DescribeQuorum request.
+// WaitReady waits until the controller answers a DescribeQuorum request, and the
+// broker a Metadata request with itself in it.
 func (n *Node) WaitReady(ctx context.Context, t testing.TB) {
 	t.Helper()
 	peer.WaitReady(ctx, t, n.String(), n.proc, func(ctx context.Context) error {
-		_, err := peer.Leads(ctx, n.Address)
+		if n.Client == "" {
+			_, err := peer.Leads(ctx, n.Address)
+			return err
+		}
+		ids, err := peer.Brokers(ctx, n.Client)
+		if err == nil && !slices.Contains(ids, n.ID) {
+			err = fmt.Errorf("%s is not in its own metadata, which has the brokers %v", n, ids)
+		}
 		return err
 	})
 }

@@ -108,7 +108,7 @@ type Observed struct {
 func (h *History) Check(o Observed) []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	violations := append(h.checkTopics(o.Topics), h.checkRecords(o.Records)...)
+	violations := slices.Concat(h.checkTopics(o.Topics), h.checkRecords(o.Records), checkOrder(o.Records))
 	slices.Sort(violations)
 	return violations
 }
