@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"kvorum/broker/coordinator"
 	"kvorum/broker/handler"
@@ -56,11 +57,11 @@ func (b *Broker) openServices() error {
 		Compression: batch.Codec(own.Offsets.Codec).Default(), Random: rand.Reader, Clock: clock.System, Logger: b.logger.With("component", "groups"),
 	})
 	b.producerIDs = newProducerIDs(b.requests, self, epoch, b.logger)
-	b.autoCreate = &autoCreate{client: b.forwarding, node: node, wait: b.publisher.wait, logger: b.logger, making: map[string]chan struct{}{}}
+	b.autoCreate = &autoCreate{client: b.forwarding, node: node, wait: b.publisher.wait, logger: b.logger, making: map[string]chan struct{}{}, resting: map[string]time.Time{}}
 	b.handlers = handler.New(handler.Config{
 		Self: self, ClusterID: b.cfg.ClusterID, Broker: own,
 		Image: b.publisher.image.Load, Layers: func() config.Layers { return *b.layers.Load() },
-		Replicas: b.replicas, Groups: b.groups, Controllers: b.forwarding, AutoCreate: b.autoCreate, ProducerIDs: b.producerIDs,
+		Replicas: b.replicas, LogDirs: b.dirs, Groups: b.groups, Controllers: b.forwarding, AutoCreate: b.autoCreate, ProducerIDs: b.producerIDs,
 		Clock: clock.System, Log: b.logger.With("component", "handler"),
 	})
 	return nil
