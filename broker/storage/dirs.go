@@ -236,6 +236,10 @@ func (d *Dirs) scan(dir *directory) error {
 	return nil
 }
 
+// foundDelayMs is when a directory is removed that an earlier process deleted:
+// its topic's configuration is gone, so it is the default of file.delete.delay.ms.
+const foundDelayMs = 60_000
+
 // place puts a directory that was found where it belongs.
 func (d *Dirs) place(e *holding, kind dirKind) error {
 	switch kind {
@@ -248,7 +252,7 @@ func (d *Dirs) place(e *holding, kind dirKind) error {
 	case future:
 		d.futures[e.partition] = e
 	case deleting:
-		d.doom(e.home, e.name, d.o.Config(e.partition.Topic).FileDeleteDelayMs)
+		d.doom(e.home, e.name, foundDelayMs)
 	case stray:
 		d.o.Logger.Warn("a stray log is kept; remove it when nobody needs it", "path", d.o.FS.PathJoin(e.home.Path, e.name))
 	}
