@@ -19,6 +19,7 @@ type Source struct {
 
 	followers []replay.Publisher // owned by Run
 	last      *image.Image       // what they have seen
+	end       kafka.Offset       // of the log that led to last
 }
 
 var _ replay.Source = (*Source)(nil)
@@ -28,7 +29,9 @@ type sourceRequest struct {
 	ready       chan<- struct{}
 }
 
-// NewSource returns a source of c's images, which Run must follow.
+// NewSource returns a source of c's images for the broker of the same node, which
+// Run must follow. Replies to changes wait until the broker's publishers have acted
+// on them.
 func NewSource(c *Controller) *Source {
 	return &Source{controller: c, requests: make(chan sourceRequest), done: make(chan struct{}), last: image.Empty()}
 }
@@ -81,6 +84,8 @@ func (s *Source) Run(ctx context.Context) error {
 				s.begin(r)
 			}
 			waiting = nil
+			s.end = state.End
+			s.report()
 		}
 		select {
 		case <-changed:
@@ -92,10 +97,22 @@ func (s *Source) Run(ctx context.Context) error {
 				waiting = append(waiting, r)
 			default:
 				s.begin(r)
+				s.report()
 			}
 		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+// report tells the controller how far the publishers are.
+func (s *Source) report() {
+	if len(s.followers) == 0 {
+		return
+	}
+	select {
+	case s.controller.events <- queued{event: Fetched{Replica: s.controller.cfg.Core.Self, Directory: s.controller.cfg.Core.DirectoryID, Offset: s.end}}:
+	case <-s.controller.done:
 	}
 }
 

@@ -110,7 +110,7 @@ func controllerConfigOf(node *config.Node, meta *nodedir.MetaProperties, identit
 
 func settingsOf(node *config.Node, meta *nodedir.MetaProperties, identity *nodedir.Identity) controller.Settings {
 	s := controller.Settings{
-		ClusterID: meta.ClusterID, NodeID: meta.NodeID,
+		ClusterID: meta.ClusterID, NodeID: meta.NodeID, Combined: node.Broker != nil,
 		SessionTimeoutMs:         node.Cluster.BrokerSessionTimeout.Milliseconds(),
 		NumPartitions:            node.Cluster.NumPartitions,
 		DefaultReplicationFactor: node.Cluster.DefaultReplicationFactor,

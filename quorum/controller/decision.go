@@ -75,6 +75,7 @@ type Decision struct {
 type Settings struct {
 	ClusterID                string
 	NodeID                   kafka.NodeID
+	Combined                 bool                 // the node is a broker too, with the same id
 	SessionTimeoutMs         int64                // broker.session.timeout.ms
 	NumPartitions            int32                // num.partitions
 	DefaultReplicationFactor int16                // default.replication.factor

@@ -69,9 +69,9 @@ func checkRegistration(in Input, req *kmsg.BrokerRegistrationRequest, existing *
 	if req.ClusterID != in.Settings.ClusterID {
 		return errors.New(errors.InconsistentClusterID, "Expected cluster ID %s, but got cluster ID %s", in.Settings.ClusterID, req.ClusterID)
 	}
-	// A broker with this controller's own id is in the same process: what registered
-	// before was an earlier run, which cannot be alive.
-	own := existing != nil && kafka.NodeID(existing.ID) == in.Settings.NodeID
+	// The broker of a combined node is in the same process: what registered before
+	// was an earlier run, which cannot be alive.
+	own := existing != nil && in.Settings.Combined && kafka.NodeID(existing.ID) == in.Settings.NodeID
 	if existing != nil && existing.IncarnationID != kafka.UUID(req.IncarnationID) && !existing.Fenced && !own &&
 		in.Sessions.Valid(existing.ID, existing.Epoch, in.NowMs, in.Settings.SessionTimeoutMs) {
 		return errors.New(errors.DuplicateBrokerRegistration, "Another broker is registered with broker id %d. "+
