@@ -218,7 +218,10 @@ func (c *Core) state() *State {
 		Voters:         c.voters,
 		KRaftVersion:   c.kraft,
 		CommittedBytes: c.committedBytes,
-		Stats:          c.stats,
+
+		UnprobedBrokers: c.unprobed(),
+
+		Stats: c.stats,
 	}
 }
 

@@ -190,6 +190,9 @@ type State struct {
 	// Voters and KRaftVersion are from the newest control records.
 	Voters       *record.KRaftVoters
 	KRaftVersion int16
+	// UnprobedBrokers counts the unfenced brokers that do not tell this active
+	// controller which metadata they have applied.
+	UnprobedBrokers int
 	// SnapshotBytes counts committed bytes since the last Loaded or start.
 	CommittedBytes int64
 	Stats          Stats

@@ -43,7 +43,8 @@ var (
 	descLogEnd            = desc("kafka_raft", "log_end_offset", "End of this node's metadata log, exclusive.")
 	descLogStart          = desc("kafka_raft", "log_start_offset", "First offset of this node's metadata log.")
 	descLogEndEpoch       = desc("kafka_raft", "log_end_epoch", "Epoch of the last record of this node's metadata log.")
-	descWithoutWait       = desc("kvorum_controller", "replies_without_propagation_count", "Replies that were given before every broker had fetched the change, because the limit came first.")
+	descWithoutWait       = desc("kvorum_controller", "replies_without_propagation_count", "Replies that were given before every broker knew the change, because the limit came first.")
+	descUnprobed          = desc("kvorum_controller", "unprobed_broker_count", "Unfenced brokers that do not tell the active controller which metadata they have applied.")
 	descVoters            = desc("kafka_raft", "number_of_voters", "Controllers in the voter set.")
 )
 
@@ -85,6 +86,7 @@ func (m *collector) Collect(out chan<- prometheus.Metric) {
 	counter(descFencings, s.Stats.FencedBySession)
 	counter(descEvents, s.Stats.EventsHandled)
 	counter(descWithoutWait, s.Stats.RepliesWithoutWait)
+	gauge(descUnprobed, float64(s.UnprobedBrokers))
 	store := m.c.log.Store()
 	gauge(descCommitted, float64(store.EndOffset()-1))
 	at := s.Image.At()

@@ -179,6 +179,19 @@ func (c *Core) probe() {
 // probes says whether this core has brokers probed.
 func (c *Core) probes() bool { return c.role == active && c.cfg.PropagationWaitMs > 0 }
 
+// unprobed counts the brokers that go by their Fetches for want of an answer.
+func (c *Core) unprobed() (n int) {
+	if !c.probes() {
+		return 0
+	}
+	for _, b := range c.brokers.list {
+		if b.unfenced && !b.answers {
+			n++
+		}
+	}
+	return n
+}
+
 // nextProbe is when probe has something to do, 0 if only an event can tell.
 func (c *Core) nextProbe() (next int64) {
 	if !c.probes() {
@@ -212,6 +225,7 @@ func (c *Core) stepProbed(ev Probed) {
 		if b.noted {
 			c.note(false, "broker %d tells again which metadata it has applied", b.id)
 		}
+		c.changed = c.changed || !b.answers
 		b.answers, b.noted, b.applied = true, false, max(b.applied, ev.Applied)
 		if b.applied+1 >= reached {
 			b.failures, b.late = 0, 0
@@ -234,6 +248,7 @@ func (c *Core) probeFailed(b *observedBroker, why string) {
 		b.noted = true
 		c.note(false, "broker %d does not tell which metadata it has applied (%s): replies go by its Fetches", b.id, why)
 	}
+	c.changed = c.changed || b.answers
 	b.answers = false
 	b.dueMs = c.now + eagerPauseMs
 	if late := b.failures - eagerProbes; late >= 0 {

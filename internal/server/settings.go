@@ -85,7 +85,7 @@ func controllerConfigOf(node *config.Node, meta *nodedir.MetaProperties, identit
 		Voters: identity.KRaftVoters(), Bootstrap: bootstrap,
 		Settings:          settingsOf(node, meta, identity),
 		MaxIdleMs:         node.Metadata.MaxIdleInterval.Milliseconds(),
-		PropagationWaitMs: node.Cluster.PropagationMaxWait.Milliseconds(),
+		PropagationWaitMs: node.Cluster.PropagationMaxWait.Milliseconds(), InterBrokerListener: node.InterBrokerListener,
 		UncleanIntervalMs: node.Cluster.UncleanLeaderElectionInterval.Milliseconds(),
 		MaxParked:         node.Cluster.MaxInflight,
 		Seed:              seed,
