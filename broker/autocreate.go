@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"strconv"
 	"sync"
 	"time"
@@ -21,6 +22,12 @@ const (
 	maxCreating = 1024
 	// createTimeout bounds the making of topics, whoever waits for it.
 	createTimeout = 30 * time.Second
+	// deletedRest is how long the name of a deleted topic rests before using it
+	// makes a topic of it again: a client that has not heard of the deletion yet
+	// would bring the topic back at once.
+	deletedRest = time.Second
+	// maxResting bounds the names that rest; beyond it the rest is not observed.
+	maxResting = 10_000
 )
 
 // autoCreate makes topics that are used before they are made
@@ -33,22 +40,25 @@ type autoCreate struct {
 
 	mu     sync.Mutex
 	making map[string]chan struct{} // closed when it is made, or was refused
+	// resting has the topics that were deleted, and when each was.
+	resting map[string]time.Time
+}
+
+// deleted lets the names of the topics that are gone rest.
+func (a *autoCreate) deleted(c *image.Changes, now time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for t := range c.Topics() {
+		if t.Old == nil || t.New != nil || len(a.resting) >= maxResting {
+			continue
+		}
+		a.resting[t.Old.Name] = now
+	}
 }
 
 // Create implements handler.AutoCreate.
 func (a *autoCreate) Create(ctx context.Context, names []string) {
-	var mine []string
-	var others []chan struct{}
-	a.mu.Lock()
-	for _, name := range names {
-		if other, ok := a.making[name]; ok {
-			others = append(others, other)
-		} else if len(a.making) < maxCreating {
-			a.making[name] = make(chan struct{})
-			mine = append(mine, name)
-		}
-	}
-	a.mu.Unlock()
+	mine, others := a.claim(names, time.Now())
 	if len(mine) > 0 {
 		a.create(ctx, mine)
 	}
@@ -58,6 +68,26 @@ func (a *autoCreate) Create(ctx context.Context, names []string) {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// claim splits the names into those that the caller is to make and those that are
+// being made. Names that rest, and those beyond maxCreating, are neither.
+func (a *autoCreate) claim(names []string, now time.Time) (mine []string, others []chan struct{}) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	maps.DeleteFunc(a.resting, func(_ string, at time.Time) bool { return now.Sub(at) >= deletedRest })
+	for _, name := range names {
+		if _, rests := a.resting[name]; rests {
+			continue
+		}
+		if other, ok := a.making[name]; ok {
+			others = append(others, other)
+		} else if len(a.making) < maxCreating {
+			a.making[name] = make(chan struct{})
+			mine = append(mine, name)
+		}
+	}
+	return mine, others
 }
 
 // create asks for the topics and waits until this broker knows those that were

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog/image"
@@ -40,6 +41,7 @@ func (p *publisher) Name() string { return "broker" }
 func (p *publisher) Publish(c *image.Changes, im *image.Image, _ replay.Manifest) {
 	b := p.broker
 	b.replicas.Publish(c, im)
+	b.autoCreate.deleted(c, time.Now())
 	b.electCoordinators(c)
 	b.layers.Store(b.layersOf(im))
 	p.image.Store(im)
