@@ -63,10 +63,20 @@ func groupConfig(r config.GroupRules) group.Config {
 
 // electCoordinators makes this broker the coordinator of what it leads of
 // __consumer_offsets, and nothing else (GroupCoordinator.onElection and
-// onResignation). The replicas have followed the image before.
+// onResignation), and has offsets of deleted topics removed. The replicas have
+// followed the image before.
 func (b *Broker) electCoordinators(c *image.Changes) {
 	self := kafka.BrokerID(b.cfg.Node.ID)
+	deleted := map[string]kafka.TopicID{}
+	defer func() {
+		if len(deleted) > 0 {
+			b.groups.TopicsDeleted(deleted)
+		}
+	}()
 	for t := range c.Topics() {
+		if t.New == nil {
+			deleted[t.Old.Name] = t.Old.ID
+		}
 		topic := t.New
 		if topic == nil {
 			topic = t.Old

@@ -2,7 +2,6 @@ package coordinator
 
 import (
 	"context"
-	"sync"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -89,20 +88,14 @@ func (g *Groups) EndTransaction(ctx context.Context, p kafka.PartitionID, produc
 	return code.Err()
 }
 
-// TopicsDeleted removes the offsets that groups have committed for topics that are
-// gone. It waits until that is committed everywhere, or ctx ends. A partition that
-// is loading, or fails, keeps them: they expire, and are not found under the id of
-// another topic of the same name.
-func (g *Groups) TopicsDeleted(ctx context.Context, topics map[string]kafka.TopicID) {
-	var w sync.WaitGroup
+// TopicsDeleted has the offsets removed that groups have committed for topics that
+// are gone, given by name and id; it does not wait for it. A partition that is
+// loading, or whose append fails, keeps them: they expire, and are not found under
+// the id of another topic of the same name.
+func (g *Groups) TopicsDeleted(topics map[string]kafka.TopicID) {
 	for _, s := range g.all() {
-		w.Go(func() {
-			if code := s.ask(ctx, &request{deleted: topics}).code; code != errors.None && code != errors.NotCoordinator {
-				s.logger.Warn("offsets of deleted topics are kept until they expire", "topics", len(topics), "error", code.String())
-			}
-		})
+		s.submit(&request{deleted: topics, done: make(chan result, 1)})
 	}
-	w.Wait()
 }
 
 // read runs f on what is committed in a shard.

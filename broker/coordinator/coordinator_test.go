@@ -435,7 +435,8 @@ func TestTopicsDeleted(t *testing.T) {
 			g.commit("g", "gone", i, 1)
 		}
 		g.commit("g", "kept", 0, 1)
-		g.TopicsDeleted(t.Context(), map[string]kafka.TopicID{"gone": {1}, "never": {2}})
+		g.TopicsDeleted(map[string]kafka.TopicID{"gone": {1}, "never": {2}})
+		synctest.Wait()
 		for range 2 {
 			for i := range int32(30) {
 				if o, _ := g.fetched("g", "gone", i, false); o != -1 {

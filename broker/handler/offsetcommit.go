@@ -35,6 +35,9 @@ func (h *Handlers) offsetCommit(ctx context.Context, c *call, req *kmsg.OffsetCo
 			code = denied
 		}
 		topic := kmsg.OffsetCommitRequestTopic{Topic: name, TopicID: asked.TopicID}
+		if t := c.image.TopicByName(name); t != nil {
+			topic.TopicID = t.ID // it is kept with the offset, whatever the version
+		}
 		for j := range asked.Partitions {
 			out[j].Partition = asked.Partitions[j].Partition
 			switch {

@@ -79,6 +79,8 @@ func (h *Handlers) fetchOffsets(ctx context.Context, c *call, req *kmsg.OffsetFe
 				continue
 			}
 			t.Topic = topic.Name
+		} else if topic := c.image.TopicByName(t.Topic); topic != nil {
+			t.TopicID = topic.ID // offsets of an earlier topic of the name are not its own
 		}
 		if !c.mayTopic(kmsg.ACLOperationDescribe, t.Topic) {
 			refused = append(refused, refusedOffsets(&t, errors.TopicAuthorizationFailed))
