@@ -165,6 +165,7 @@ func TestHostileBodiesAreRefused(t *testing.T) {
 		"2 billion topics":         {head(19, 7, 0, 0xff, 0xff, 0xff, 0xff, 0x07), errors.InvalidRequest},
 		"2 billion topics, v2":     {head(19, 2, 0x7f, 0xff, 0xff, 0xff), errors.InvalidRequest},
 		"null topics":              {head(19, 2, 0xff, 0xff, 0xff, 0xff), errors.InvalidRequest},
+		"a tag of version 1":       {head(63, 0, append(make([]byte, 23), 1, 0, 1, 0xff)...), errors.InvalidRequest},
 		"cut short":                {head(63, 1, 0, 0, 0, 0, 1), errors.InvalidRequest},
 	} {
 		_, err := Decode(tc.frame)
@@ -201,6 +202,40 @@ func FuzzDecode(f *testing.F) {
 			if _, err := OpenEnvelope(env, func(Key, int16) error { return nil }); err != nil && errors.CodeOf(err) == errors.UnknownServerError {
 				t.Fatalf("not a wire error: %v", err)
 			}
+		}
+	})
+}
+
+// FuzzBody: whatever the bytes of a body, for every API and version that is
+// served, they are refused or they decode, and the
+// request can be failed as a whole.
+func FuzzBody(f *testing.F) {
+	r := rand.New(rand.NewPCG(13, 14))
+	for a := range APIs {
+		for _, v := range []int16{a.Min, a.Max} {
+			if a.Served(v) {
+				req := kmsg.RequestForKey(int16(a.Key))
+				fillLists(r, reflect.ValueOf(req), 0, 1)
+				req.SetVersion(v)
+				f.Add(int16(a.Key), v, req.AppendTo(nil))
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, key, version int16, body []byte) {
+		api, ok := Lookup(Key(key))
+		if !ok || !api.Served(version) {
+			return
+		}
+		if _, err := check(api.shapes[version], api.structSize, body); err != nil {
+			return
+		}
+		c := Checked{Header: Header{Key: Key(key), Version: version}, API: api, body: body}
+		req, err := c.Decode()
+		if err != nil {
+			t.Fatalf("%s version %d passed the check: %v", api.Name, version, err)
+		}
+		if resp := Failure(req, errors.InvalidRequest.Err()); len(AppendResponse(nil, 1, resp)) < 8 {
+			t.Fatalf("%s version %d fails with nothing", api.Name, version)
 		}
 	})
 }
