@@ -108,6 +108,9 @@ func (s *suite) run(ctx context.Context, t *testing.T, bootstrap string) map[str
 		}
 		collect(events, outcomes)
 	}
+	// A subtest is left out by its whole name; one that has the node's address in its
+	// name is another one in every run.
+	maps.DeleteFunc(outcomes, func(name string, _ *outcome) bool { return left.MatchString(name) || strings.Contains(name, bootstrap) })
 	return outcomes
 }
 
