@@ -493,3 +493,5 @@ func TestCompactionSurvivesACrash(t *testing.T) {
 		}
 	}
 }
+
+func plainBuilder() *batch.Builder { return batch.NewBuilder(batch.Compression{}) }
