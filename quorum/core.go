@@ -120,6 +120,10 @@ type Core struct {
 	memo     controller.Memo
 	parked   parkedReplies
 	replicas replicaPositions
+	// local is the broker in this process, kafka.NoLeader if there is none, and
+	// localEnd how far it is.
+	local    kafka.BrokerID
+	localEnd kafka.Offset
 	brokers  observedBrokers
 	timers   []timer
 
@@ -147,6 +151,7 @@ func NewCore(cfg Config) *Core {
 		leader:   kafka.NoNode,
 		sessions: controller.NewSessions(),
 		replicas: newReplicaPositions(),
+		local:    kafka.NoLeader,
 		brokers:  observedBrokers{image: image.Empty(), preferred: cfg.InterBrokerListener},
 	}
 	c.replay = replay.New(c.observeControl)
@@ -181,6 +186,8 @@ func (c *Core) Step(nowMs int64, ev Event) (Effects, error) {
 		c.stepFetched(ev)
 	case Probed:
 		c.stepProbed(ev)
+	case Applied:
+		c.local, c.localEnd = ev.Broker, max(c.localEnd, ev.End)
 	case Membership:
 		c.members = ev.Directories
 	case Tick:

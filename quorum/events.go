@@ -89,6 +89,13 @@ type Probed struct {
 	Problem string
 }
 
+// Applied says that the broker in this process acts upon everything below End:
+// what others have to be asked, it tells.
+type Applied struct {
+	Broker kafka.BrokerID
+	End    kafka.Offset
+}
+
 // Membership says which directory each member of the raft group has. A controller
 // whose disk was lost and that was replaced has another one than before.
 type Membership struct {
@@ -107,6 +114,7 @@ func (Request) event()    {}
 func (Cancelled) event()  {}
 func (Fetched) event()    {}
 func (Probed) event()     {}
+func (Applied) event()    {}
 func (Membership) event() {}
 func (Tick) event()       {}
 

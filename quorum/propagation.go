@@ -128,6 +128,9 @@ func (l *observedBrokers) find(id kafka.BrokerID, epoch kafka.BrokerEpoch) *obse
 // seenBy is the offset below which a broker counts as knowing the metadata. A
 // broker has not applied what it has not fetched, whoever answers for it.
 func (c *Core) seenBy(b *observedBroker) kafka.Offset {
+	if b.id == c.local {
+		return c.localEnd // it tells by itself (Applied)
+	}
 	p := c.replicas.progress[kafka.NodeID(b.id)]
 	if b.answers {
 		return min(b.applied+1, p.reached)
@@ -153,7 +156,7 @@ func (c *Core) seenByAll() kafka.Offset {
 // later on only while a reply waits.
 func (c *Core) wantsProbe(b *observedBroker) bool {
 	switch {
-	case !b.unfenced || b.inFlight || len(b.endpoints) == 0:
+	case !b.unfenced || b.inFlight || len(b.endpoints) == 0 || b.id == c.local:
 		return false
 	case b.answers:
 		return c.parked.waitsBetween(b.applied+1, c.replicas.progress[kafka.NodeID(b.id)].reached)
@@ -185,7 +188,7 @@ func (c *Core) unprobed() (n int) {
 		return 0
 	}
 	for _, b := range c.brokers.list {
-		if b.unfenced && !b.answers {
+		if b.unfenced && !b.answers && b.id != c.local {
 			n++
 		}
 	}

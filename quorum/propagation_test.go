@@ -6,6 +6,7 @@ import (
 
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog/image"
+	"kvorum/metadatalog/replay"
 )
 
 // TestProbeEndpoints tells which listeners are probed, and in which order.
@@ -130,5 +131,23 @@ func TestProbesOfManyBrokers(t *testing.T) {
 	}
 	if perSecond := probes / 10; perSecond > 17_000 {
 		t.Errorf("%d brokers are asked %d times a second", brokers, perSecond)
+	}
+}
+
+// TestLocalBroker: the broker in this process tells by itself how far it is, and
+// is neither asked nor judged by Fetches that it never sends.
+func TestLocalBroker(t *testing.T) {
+	c := observing(2)
+	c.replay = replay.New(nil)
+	for _, ev := range []Applied{{Broker: 0, End: 12}, {Broker: 0, End: 11}} {
+		if _, err := c.Step(1, ev); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if seen := c.seenBy(c.brokers.list[0]); seen != 12 {
+		t.Errorf("the local broker counts as knowing everything below %d, want 12", seen)
+	}
+	if c.brokers.list[0].inFlight || !c.brokers.list[1].inFlight || c.unprobed() != 1 {
+		t.Errorf("asked are %v and %v, %d are unprobed; want the other one", c.brokers.list[0].inFlight, c.brokers.list[1].inFlight, c.unprobed())
 	}
 }
