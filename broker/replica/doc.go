@@ -8,7 +8,10 @@
 //
 // Locks, from the outside in: Partitions.mu guards the map of partitions and is
 // never held while another is taken; Partition.role is held shared while
-// something is appended and exclusively while the partition changes its role;
-// Partition.mu guards the core and the lists of waiting requests and is held for
-// a few hundred nanoseconds, never during I/O.
+// something is appended or read and exclusively while the partition changes its
+// role; Partition.mu guards the core and the lists of waiting requests and is
+// held for a few hundred nanoseconds, never during I/O.
+//
+// Partitions that this broker follows are opened and kept at their log; they do
+// not fetch yet. The follower's decisions are in core and simulated there.
 package replica

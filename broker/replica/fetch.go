@@ -201,6 +201,9 @@ var noDivergence = kafka.EpochOffset{Epoch: kafka.NoEpoch, Offset: kafka.NoOffse
 
 // read reads one partition and, for a follower, records where it has got to.
 func (p *Partition) read(o *FetchOptions, in *FetchPartition, maxBytes int, minOne bool) (FetchResult, error) {
+	// The log is not cut between the look at the epoch and the read.
+	p.role.RLock()
+	defer p.role.RUnlock()
 	r, upTo, err := p.open(o, in)
 	if err != nil {
 		return r, err

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"kvorum/internal/kafka"
-	"kvorum/metadatalog/image"
-	"kvorum/metadatalog/record"
 	"kvorum/protocol/errors"
 )
 
@@ -115,46 +113,4 @@ func TestDeleteRecords(t *testing.T) {
 		t.Fatalf("got %+v", r)
 	}
 	wantCode(t, w.fetch(consume(0), from("orders", 0, 2))[0].Err, errors.OffsetOutOfRange)
-}
-
-func TestLeadershipChanges(t *testing.T) {
-	const name = "__consumer_offsets"
-	step := func(base *image.Image, records ...record.Record) (*image.Image, []Leadership) {
-		d := image.NewDelta(base)
-		for _, r := range records {
-			if err := d.Replay(r); err != nil {
-				t.Fatal(err)
-			}
-		}
-		next := d.Apply(image.Position{Offset: base.At().Offset + 1})
-		var all []Leadership
-		for l := range LeadershipChanges(d.Changes(next), self, name) {
-			all = append(all, l)
-		}
-		return next, all
-	}
-	id := topicID(name)
-	im := image.Empty()
-	for i, c := range []struct {
-		records []record.Record
-		want    []Leadership
-	}{
-		{[]record.Record{topic(name), partition(name, 0, self, other), partition(name, 1, other, self), topic("orders"), partition("orders", 0, self)},
-			[]Leadership{{id, 0, 0, true, false}}},
-		{[]record.Record{isr(name, 0, self)}, nil},
-		{[]record.Record{elect(name, 0, self), elect(name, 1, self)}, []Leadership{{id, 0, 1, true, false}, {id, 1, 1, true, false}}},
-		{[]record.Record{elect(name, 0, other)}, []Leadership{{id, 0, 2, false, false}}},
-		{[]record.Record{&record.RemoveTopicRecord{TopicID: id}}, []Leadership{{id, 1, 1, false, true}}},
-	} {
-		var got []Leadership
-		im, got = step(im, c.records...)
-		if len(got) != len(c.want) {
-			t.Fatalf("step %d: %+v, want %+v", i, got, c.want)
-		}
-		for j := range got {
-			if got[j] != c.want[j] {
-				t.Errorf("step %d: %+v, want %+v", i, got[j], c.want[j])
-			}
-		}
-	}
 }

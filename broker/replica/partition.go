@@ -20,9 +20,9 @@ type Partition struct {
 	// opened it again.
 	log atomic.Pointer[storage.Log]
 
-	// role is held shared during an append and exclusively while the role
-	// changes: an append that began under one leader epoch has ended before the
-	// next one begins.
+	// role is held shared during an append or a read and exclusively while the
+	// role changes: what began under one leader epoch has ended before the next
+	// one begins.
 	role sync.RWMutex
 
 	// mu guards what follows. It is never held during I/O.
