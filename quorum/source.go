@@ -111,7 +111,7 @@ func (s *Source) report() {
 		return
 	}
 	select {
-	case s.controller.events <- queued{event: Fetched{Replica: s.controller.cfg.Core.Self, Directory: s.controller.cfg.Core.DirectoryID, Offset: s.end}}:
+	case s.controller.events <- queued{event: Applied{Broker: kafka.BrokerID(s.controller.cfg.Core.Self), End: s.end}}:
 	case <-s.controller.done:
 	}
 }
