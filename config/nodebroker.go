@@ -1,6 +1,7 @@
 package config
 
 import (
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -87,6 +88,16 @@ type LogRules struct {
 	HighWatermark, RecoveryPoint, LogStart time.Duration // checkpoints
 	Retention, FirstRetention              time.Duration // checks
 	ProducerExpiration                     time.Duration
+	Cleaner                                CleanerRules
+}
+
+// CleanerRules say how logs are compacted, as the node was started with: a later
+// change of these keys takes effect at the next start.
+type CleanerRules struct {
+	Threads        int     // 0: nothing is compacted
+	KeyMemory      int64   // bytes, for all threads together
+	BytesPerSecond float64 // for all threads together; 0: no limit
+	Backoff        time.Duration
 }
 
 // broker reads the keys of a broker.
@@ -119,6 +130,16 @@ func (p *nodeParser) broker(n *Node) {
 		HighWatermark: p.millis("replica.high.watermark.checkpoint.interval.ms"), RecoveryPoint: p.millis("log.flush.offset.checkpoint.interval.ms"),
 		LogStart: p.millis("log.flush.start.offset.checkpoint.interval.ms"), Retention: p.millis("log.retention.check.interval.ms"),
 		FirstRetention: p.millis("log.initial.task.delay.ms"), ProducerExpiration: p.millis("producer.id.expiration.ms"),
+	}
+	if p.value("log.cleaner.enable").Bool {
+		rate := p.value("log.cleaner.io.max.bytes.per.second").Real
+		if rate == math.MaxFloat64 { // the default
+			rate = 0
+		}
+		b.Logs.Cleaner = CleanerRules{
+			Threads: p.int("log.cleaner.threads"), KeyMemory: p.value("log.cleaner.dedupe.buffer.size").Int,
+			BytesPerSecond: rate, Backoff: p.millis("log.cleaner.backoff.ms"),
+		}
 	}
 	b.ReplicaLagMax = p.millis("replica.lag.time.max.ms")
 	b.RecoveryThreads = p.int("num.recovery.threads.per.data.dir")

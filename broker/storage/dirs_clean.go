@@ -18,8 +18,8 @@ type CleanerOptions struct {
 	// KeyMemory is log.cleaner.dedupe.buffer.size, for all threads together. It is
 	// taken while a log is compacted, and as much of it as its keys need.
 	KeyMemory int64
-	// BytesPerSecond is log.cleaner.io.max.bytes.per.second, for each thread; 0: no
-	// limit.
+	// BytesPerSecond is log.cleaner.io.max.bytes.per.second, read and written, for
+	// all threads together; 0: no limit.
 	BytesPerSecond float64
 	// Backoff is log.cleaner.backoff.ms.
 	Backoff time.Duration
@@ -186,7 +186,7 @@ func (d *Dirs) dropCleaned(e *holding) {
 
 // pace keeps a compaction within its bytes per second.
 func (d *Dirs) pace(ctx context.Context, n int) error {
-	rate := d.o.Cleaner.BytesPerSecond
+	rate := d.o.Cleaner.BytesPerSecond / float64(d.o.Cleaner.Threads)
 	if rate <= 0 {
 		return ctx.Err()
 	}
