@@ -27,10 +27,13 @@ install() {
   DEBIAN_FRONTEND=noninteractive "${root[@]}" apt-get install -y -qq --no-install-recommends "$2" > /dev/null
 }
 
-# tools: what the other stages need beyond Go itself: a C compiler for the race detector, Java and Maven for the Apache peers.
+# tools: what the other stages need beyond Go itself: a C compiler for the race detector, Java and Maven for the Apache peers, and what runs the clients that are
+# written in other languages (integration/clients fetches those themselves).
 tools() {
   command -v go > /dev/null || { echo "go is missing: install the version that go.mod names" >&2; return 1; }
   install git git && install cc gcc && install javac default-jdk-headless && install mvn maven
+  install python3 python3 && install node nodejs && install npm npm && install kcat kcat
+  python3 -c 'import ensurepip, venv' 2> /dev/null || install python3-venv python3-venv
   go version
   java -version 2>&1 | head -n 1
 }
