@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"kvorum/broker/replica/core"
@@ -222,7 +223,7 @@ func (p *Partition) read(o *FetchOptions, in *FetchPartition, maxBytes int, minO
 		}
 	}
 	if o.sees() == toLastStable && r.Records.Len() > 0 {
-		if r.Aborted, err = p.Log().AbortedTransactions(in.Offset, upTo); err != nil {
+		if r.Aborted, err = aborted(p.Log(), in.Offset, upTo, r.Records); err != nil {
 			return r, err
 		}
 	}
@@ -230,6 +231,21 @@ func (p *Partition) read(o *FetchOptions, in *FetchPartition, maxBytes int, minO
 		p.followed(o, in)
 	}
 	return r, nil
+}
+
+// aborted finds the aborted transactions that have records among those that were
+// read, of from to upTo at most. Where there are none in all of that, as almost
+// always, the end of what was read need not be known.
+func aborted(l *storage.Log, from, upTo kafka.Offset, read storage.Slice) ([]storage.AbortedTransaction, error) {
+	all, err := l.AbortedTransactions(from, upTo)
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	next, err := read.Next()
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(all, func(a storage.AbortedTransaction) bool { return a.First >= next }), nil
 }
 
 // open checks who reads and where to.

@@ -150,7 +150,7 @@ func (ps *Partitions) hint(err error, tp kafka.TopicPartition) CurrentLeader {
 func (ps *Partitions) failed(p *Partition, err error) error {
 	var wire *errors.Error
 	if stderrors.As(err, &wire) {
-		return wire
+		return err // which may say more, as a *batch.Refusal does of single records
 	}
 	ps.logger.Error("partition failed", "partition", p.name, "error", err)
 	return errors.KafkaStorageError.Err()

@@ -26,6 +26,22 @@ type Slice struct {
 // Len is the number of bytes.
 func (s Slice) Len() int { return int(s.length) }
 
+// Next is the offset after the last batch, which is found by reading the header
+// of each; the Slice is not empty.
+func (s Slice) Next() (kafka.Offset, error) {
+	w := walk(s.f, s.file.path)
+	defer w.done()
+	next, limit := s.Base, s.position+s.length
+	for position := s.position; position < limit; {
+		h, err := w.next(position, limit)
+		if err != nil {
+			return next, err
+		}
+		next, position = h.last+1, h.end()
+	}
+	return next, nil
+}
+
 // AppendTo appends the bytes to dst.
 func (s Slice) AppendTo(dst []byte) ([]byte, error) {
 	if s.length == 0 {
