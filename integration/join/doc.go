@@ -1,0 +1,3 @@
+// Package join lets kvorum's broker join controllers as a process of its own: those
+// of kvorum and those of Apache Kafka, with Apache's broker beside it.
+package join
