@@ -114,7 +114,8 @@ func (p *Partition) fault() error {
 	return p.gone
 }
 
-// Hosted returns all partitions of this broker, in no order.
+// Hosted returns all partitions of this broker, in no order, also those whose log
+// could not be opened: their Log is nil.
 func (ps *Partitions) Hosted() []*Partition {
 	ps.mu.RLock()
 	defer ps.mu.RUnlock()
