@@ -336,7 +336,11 @@ func (x *offsetIndex) find(c column, key int64) (indexed, error) {
 	if err != nil || i < 0 {
 		return indexed{last: kafka.NoOffset}, err
 	}
-	return x.decode(e), nil
+	found := x.decode(e)
+	if found.last < x.base || found.position <= 0 { // no entry is for the first batch
+		return found, fmt.Errorf("%w: %s has offset %d at position %d", errIndex, x.file.path, found.last, found.position)
+	}
+	return found, nil
 }
 
 // add appends an entry for a batch.

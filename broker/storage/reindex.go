@@ -46,7 +46,7 @@ func (l *Log) rebuildIndexes(s *segment, size int64) error {
 
 // reset empties the indexes that are derived from the segment's headers.
 func (s *segment) reset() error {
-	s.largest, s.timeKnown, s.sinceIndex, s.first = noTime, true, 0, noFirst
+	s.largest, s.timeKnown, s.timeRight, s.sinceIndex, s.first = noTime, true, true, 0, noFirst
 	return errors.Join(s.offsets.clear(), s.times.clear())
 }
 
@@ -79,7 +79,7 @@ func (s *segment) cutIndexes(position int64, end kafka.Offset) error {
 	if err := s.aborted.truncate(end); err != nil {
 		return err
 	}
-	s.timeKnown = false
+	s.timeKnown, s.timeRight, s.sinceIndex = false, false, 0
 	if position == 0 {
 		s.first = noFirst
 	}

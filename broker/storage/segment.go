@@ -31,6 +31,7 @@ type segment struct {
 	sinceIndex int64 // bytes since the last entry of the index
 	largest    timed // timestamp so far
 	timeKnown  bool  // largest has been read from the time index
+	timeRight  bool  // and was compared with the batches
 	createdMs  int64 // when this process made or opened it
 	first      int64 // timestamp of the first batch; noFirst: not read yet
 	modified   int64 // ms, of the file, when it was opened
@@ -69,7 +70,7 @@ func createSegment(files *Files, dir string, base kafka.Offset, extra string, no
 		return nil, fmt.Errorf("remove the index of a segment that is gone: %w", err)
 	}
 	s.offsets.loaded, s.times.loaded = true, true
-	s.timeKnown = true
+	s.timeKnown, s.timeRight = true, true
 	return s, nil
 }
 

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"encoding/binary"
+	"fmt"
 
 	"kvorum/internal/kafka"
 )
@@ -45,7 +46,11 @@ func (x *timeIndex) lookup(target int64) (timed, error) {
 	if err != nil || i < 0 {
 		return timed{timestamp: -1, offset: x.base}, err
 	}
-	return x.decode(e), nil
+	t := x.decode(e)
+	if t.timestamp < 0 || t.offset < x.base {
+		return t, fmt.Errorf("%w: %s has timestamp %d for offset %d", errIndex, x.file.path, t.timestamp, t.offset)
+	}
+	return t, nil
 }
 
 // max is the last entry, noTime where there is none.

@@ -36,7 +36,7 @@ func (l *Log) OffsetForTimestamp(targetMs int64) (TimestampOffset, error) {
 		if t.timestamp < targetMs {
 			continue
 		}
-		found, err := l.searchTimestamp(s, targetMs, start)
+		found, err := l.findTimestamp(s, targetMs, start)
 		if err != nil || found.Offset >= 0 {
 			return found, l.lookupFailed(err)
 		}
@@ -63,7 +63,7 @@ func (l *Log) OffsetOfMaxTimestamp() (TimestampOffset, error) {
 	if in == nil {
 		return noRecord, nil
 	}
-	found, err := l.searchTimestamp(in, best.timestamp, l.LogStart())
+	found, err := l.findTimestamp(in, best.timestamp, l.LogStart())
 	return found, l.lookupFailed(err)
 }
 
@@ -91,7 +91,7 @@ func (l *Log) largestTimestamp(s *segment) (timed, error) {
 // entry of an old time index says is compared with the batch that it means,
 // because retention goes by it.
 func (l *Log) timeOf(s *segment) (timed, error) {
-	if s.timeKnown {
+	if s.timeRight {
 		return s.largest, nil
 	}
 	err := s.knowTime()
@@ -102,32 +102,64 @@ func (l *Log) timeOf(s *segment) (timed, error) {
 		l.logger.Warn("an index is built anew", "partition", l.options.Partition.String(), "file", s.log.path, "error", err)
 		err = l.rebuildIndexes(s, s.size.Load())
 	}
+	s.timeRight = err == nil
 	return s.largest, err
 }
 
-// confirmTime compares the last entry of the time index with its batch.
+// confirmTime compares the last entry of the time index with its batch, and
+// wants no larger timestamp after it.
 func (s *segment) confirmTime() error {
 	t, size := s.largest, s.size.Load()
 	if size == 0 {
 		return nil
-	}
-	if t == noTime {
-		first, err := s.firstTimestamp()
-		if err == nil && first >= 0 {
-			err = fmt.Errorf("%w: %s is empty, and the segment has timestamps", errIndex, s.times.file.path)
-		}
-		return err
 	}
 	f, err := s.log.acquire()
 	if err != nil {
 		return err
 	}
 	defer s.log.release()
-	h, found, err := s.seek(f, t.offset, size, false)
-	if err == nil && (!found || h.maxTimestamp != t.timestamp) {
-		err = fmt.Errorf("%w: %s says that offset %d has the largest timestamp, %d", errIndex, s.times.file.path, t.offset, t.timestamp)
+	from := int64(0)
+	if t != noTime {
+		h, err := s.confirm(f, t, size)
+		if err != nil {
+			return err
+		}
+		from = h.end()
 	}
-	return err
+	w := walk(f, s.log.path)
+	defer w.done()
+	for position := from; position < size; {
+		h, err := w.next(position, size)
+		if err != nil {
+			return err
+		}
+		if h.maxTimestamp > t.timestamp {
+			return fmt.Errorf("%w: %s ends with timestamp %d, and offset %d has %d", errIndex, s.times.file.path, t.timestamp, h.last, h.maxTimestamp)
+		}
+		position = h.end()
+	}
+	return nil
+}
+
+// confirm finds the batch that an entry of the time index means.
+func (s *segment) confirm(f vfs.File, t timed, limit int64) (header, error) {
+	h, found, err := s.seek(f, t.offset, limit, false)
+	if err == nil && (!found || h.maxTimestamp != t.timestamp || t.offset < s.base) {
+		err = fmt.Errorf("%w: %s says that offset %d has timestamp %d", errIndex, s.times.file.path, t.offset, t.timestamp)
+	}
+	return h, err
+}
+
+// findTimestamp searches one segment, once more where its indexes turned out
+// damaged and were built anew.
+func (l *Log) findTimestamp(s *segment, target int64, start kafka.Offset) (TimestampOffset, error) {
+	found, err := l.searchTimestamp(s, target, start)
+	if errors.Is(err, errIndex) {
+		if err = l.reindex(s, err); err == nil {
+			found, err = l.searchTimestamp(s, target, start)
+		}
+	}
+	return found, err
 }
 
 // searchTimestamp finds the first record at or after an offset with a timestamp
@@ -143,6 +175,11 @@ func (l *Log) searchTimestamp(s *segment, target int64, start kafka.Offset) (Tim
 	}
 	defer s.log.release()
 	limit := s.size.Load()
+	if entry.timestamp >= 0 {
+		if _, err := s.confirm(f, entry, limit); err != nil {
+			return noRecord, err
+		}
+	}
 	h, found, err := s.seek(f, max(entry.offset, start), limit, false)
 	if err != nil || !found {
 		return noRecord, err
