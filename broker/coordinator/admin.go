@@ -150,8 +150,6 @@ func (g *Groups) DeleteGroups(ctx context.Context, c group.Client, q *kmsg.Delet
 		p, err := g.PartitionOf(id)
 		switch {
 		case seen[id]:
-		case id == "":
-			a.Groups = append(a.Groups, kmsg.DeleteGroupsResponseGroup{ErrorCode: int16(errors.InvalidGroupID)})
 		case err != nil:
 			a.Groups = append(a.Groups, kmsg.DeleteGroupsResponseGroup{Group: id, ErrorCode: int16(errors.CodeOf(err))})
 		default:

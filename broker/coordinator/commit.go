@@ -142,7 +142,7 @@ func (s *shard) await(ctx context.Context) {
 
 func (s *shard) waitOver(err error) {
 	s.waits = false
-	if err != nil && lost(err) && s.phase == active {
-		s.depose(err)
+	if err != nil && s.phase == active {
+		s.depose(err) // whatever it is, asking again would not help
 	}
 }

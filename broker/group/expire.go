@@ -34,7 +34,7 @@ func (t *step) expireOffsets(g *group, limit int) bool {
 	var expired []string
 	left := false
 	t.eachOffset(g.id, func(key string, c *Committed) bool {
-		if may && !g.subscribed(parseOffsetKey(key).topic) && t.expired(c, since(c)) && !t.isPending(key) {
+		if may && t.expired(c, since(c)) && !g.subscribed(parseOffsetKey(key).topic) && !t.isPending(key) {
 			expired = append(expired, key)
 		} else {
 			left = true
