@@ -56,7 +56,7 @@ func BenchmarkCreate(b *testing.B) {
 // BenchmarkOpenDirs starts on directories that were closed in order; the time
 // must not grow with what is in the logs.
 func BenchmarkOpenDirs(b *testing.B) {
-	for _, n := range []int{100, 6000} {
+	for _, n := range []int{100, 2000} {
 		b.Run(fmt.Sprintf("partitions=%d", n), func(b *testing.B) {
 			o := dirsOptions(b, vfs.Default, b.TempDir())
 			d := mustOpenDirs(b, o)
