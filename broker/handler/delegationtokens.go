@@ -3,6 +3,8 @@ package handler
 import (
 	"context"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"kvorum/listener"
 	"kvorum/protocol"
 	"kvorum/protocol/errors"
@@ -18,9 +20,25 @@ import (
 // clients in nobody can have a token.
 func (h *Handlers) tokenRequest(ctx context.Context, c *call) (listener.Response, error) {
 	if !c.mayUseTokens() {
-		return listener.Reply(protocol.Failure(c.Request.Request, errors.DelegationTokenRequestNotAllowed.Err())), nil
+		return listener.Reply(c.refuseToken()), nil
 	}
 	return h.forward(ctx, c)
+}
+
+// refuseToken says who asked, and -1 for all times.
+func (c *call) refuseToken() kmsg.Response {
+	answer := protocol.Failure(c.Request.Request, errors.DelegationTokenRequestNotAllowed.Err())
+	switch a := answer.(type) {
+	case *kmsg.CreateDelegationTokenResponse:
+		a.PrincipalType, a.PrincipalName = c.Principal.Type, c.Principal.Name
+		a.TokenRequesterPrincipalType, a.TokenRequesterPrincipalName = c.Principal.Type, c.Principal.Name
+		a.IssueTimestamp, a.ExpiryTimestamp, a.MaxTimestamp = -1, -1, -1
+	case *kmsg.RenewDelegationTokenResponse:
+		a.ExpiryTimestamp = -1
+	case *kmsg.ExpireDelegationTokenResponse:
+		a.ExpiryTimestamp = -1
+	}
+	return answer
 }
 
 func (h *Handlers) describeTokens(_ context.Context, c *call) (listener.Response, error) {

@@ -28,8 +28,11 @@ func (h *Handlers) describeProducers(_ context.Context, c *call, req *kmsg.Descr
 			}
 			active, err := h.producersOf(tp)
 			if err != nil {
-				code, text := errors.From(err)
-				to.ErrorCode, to.ErrorMessage = int16(code), text
+				code := errors.CodeOf(err)
+				to.ErrorCode = int16(code)
+				if text := code.Message(); c.image.TopicByName(asked.Topic) == nil {
+					to.ErrorMessage = &text // for the topic alone, as Apache
+				}
 				continue
 			}
 			to.ActiveProducers = active

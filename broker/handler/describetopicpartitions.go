@@ -48,7 +48,9 @@ func (h *Handlers) describeTopicPartitions(_ context.Context, c *call, req *kmsg
 		topic := c.image.TopicByName(name)
 		if topic == nil {
 			if len(req.Topics) > 0 {
-				res.Topics = append(res.Topics, describedTopic(name, unknownTopic(name)))
+				absent := describedTopic(name, unknownTopic(name))
+				absent.AuthorizedOperations = c.operations(kmsg.ACLResourceTypeTopic, name)
+				res.Topics = append(res.Topics, absent)
 			}
 			continue
 		}

@@ -158,6 +158,11 @@ func emptyPartition(id kafka.PartitionID, code errors.Code) kmsg.FetchResponseTo
 	p := kmsg.NewFetchResponseTopicPartition()
 	p.Partition, p.ErrorCode = int32(id), int16(code)
 	p.HighWatermark, p.LastStableOffset, p.LogStartOffset, p.PreferredReadReplica = -1, -1, -1, -1
+	switch code {
+	case errors.UnknownTopicID, errors.UnknownTopicOrPartition, errors.TopicAuthorizationFailed:
+		// What Apache's handler refuses itself has no transactions rather than null.
+		p.AbortedTransactions = []kmsg.FetchResponseTopicPartitionAbortedTransaction{}
+	}
 	return p
 }
 

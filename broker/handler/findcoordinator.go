@@ -53,6 +53,9 @@ func (c *call) coordinator(ctx context.Context, req *kmsg.FindCoordinatorRequest
 	b, e, code := c.findCoordinator(ctx, req, key)
 	if code != errors.None {
 		out.ErrorCode = int16(code)
+		if req.CoordinatorType < coordinatorGroup || req.CoordinatorType > coordinatorShare {
+			text = code.Message() // Apache fails the whole request
+		}
 		return out
 	}
 	out.NodeID, out.Host, out.Port = int32(b), e.Host, int32(e.Port)

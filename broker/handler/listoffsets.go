@@ -24,17 +24,20 @@ const debuggingReplica = -2
 // local offset, v9 and v11 those of remote storage, which there is none of. An
 // offset that an election has put in doubt is OFFSET_NOT_AVAILABLE from v5 on
 // and LEADER_NOT_AVAILABLE before. A partition that is asked for twice is
-// INVALID_REQUEST both times.
+// INVALID_REQUEST, once.
 func (h *Handlers) listOffsets(_ context.Context, c *call, req *kmsg.ListOffsetsRequest) kmsg.Response {
 	res := req.ResponseKind().(*kmsg.ListOffsetsResponse)
 	res.Topics = make([]kmsg.ListOffsetsResponseTopic, 0, len(req.Topics))
-	twice := askedTwice(req)
+	twice, told := askedTwice(req), map[kafka.TopicPartition]bool{}
 	for i := range req.Topics {
 		asked := &req.Topics[i]
 		out := kmsg.ListOffsetsResponseTopic{Topic: asked.Topic}
 		out.Partitions = make([]kmsg.ListOffsetsResponseTopicPartition, 0, len(asked.Partitions))
 		allowed := c.mayTopic(kmsg.ACLOperationDescribe, asked.Topic)
 		for _, p := range asked.Partitions {
+			if told[partitionOf(asked.Topic, p.Partition)] {
+				continue
+			}
 			tp := kafka.TopicPartition{Topic: asked.Topic, Partition: kafka.PartitionID(p.Partition)}
 			var answer replica.OffsetAnswer
 			var err error
@@ -42,7 +45,7 @@ func (h *Handlers) listOffsets(_ context.Context, c *call, req *kmsg.ListOffsets
 			case !allowed:
 				err = errors.TopicAuthorizationFailed.Err()
 			case twice[tp]:
-				err = errors.InvalidRequest.Err()
+				told[tp], err = true, errors.InvalidRequest.Err()
 			case !timestampServed(req.Version, p.Timestamp):
 				err = errors.UnsupportedVersion.Err()
 			default:
@@ -53,6 +56,10 @@ func (h *Handlers) listOffsets(_ context.Context, c *call, req *kmsg.ListOffsets
 		res.Topics = append(res.Topics, out)
 	}
 	return res
+}
+
+func partitionOf(topic string, partition int32) kafka.TopicPartition {
+	return kafka.TopicPartition{Topic: topic, Partition: kafka.PartitionID(partition)}
 }
 
 // askedTwice are the partitions that a request names more than once.

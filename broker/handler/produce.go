@@ -136,6 +136,9 @@ func (p *producing) answer() (failed error) {
 		}
 		failed = r.Err
 		p.fail(to, r.Err)
+		if to.ErrorRecords != nil {
+			to.LogStartOffset = p.logStart(p.in[i].TopicPartition)
+		}
 		if errors.CodeOf(r.Err) == errors.NotLeaderOrFollower {
 			p.pointTo(to, r.Leader)
 		}
@@ -152,10 +155,21 @@ func (p *producing) fail(to *kmsg.ProduceResponseTopicPartition, err error) {
 	if !stderrors.As(err, &refusal) {
 		return
 	}
-	to.ErrorMessage = text
+	if code == errors.InvalidRecord || code == errors.InvalidTimestamp {
+		to.ErrorMessage = text // Apache tells no other
+	}
 	for _, r := range refusal.Records {
 		to.ErrorRecords = append(to.ErrorRecords, kmsg.ProduceResponseTopicPartitionErrorRecord{RelativeOffset: r.Index, ErrorMessage: &r.Message})
 	}
+}
+
+// logStart is where the log of a partition begins, -1 if it is gone.
+func (p *producing) logStart(tp kafka.TopicPartition) int64 {
+	found, err := p.cfg.Replicas.Lookup(tp)
+	if err != nil {
+		return int64(kafka.NoOffset)
+	}
+	return int64(found.Log().LogStart())
 }
 
 // pointTo says who leads, from v10 on (KIP-951).

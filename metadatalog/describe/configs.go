@@ -54,6 +54,9 @@ func Configs(im *image.Image, node Node, req *kmsg.DescribeConfigsRequest) *kmsg
 			}
 		}
 		out.ErrorCode, out.ErrorMessage = Outcome(err)
+		if out.ErrorMessage == nil {
+			out.ErrorMessage = new(string) // Apache's default, not null
+		}
 		res.Resources = append(res.Resources, out)
 	}
 	return res

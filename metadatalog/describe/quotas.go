@@ -23,6 +23,7 @@ func ClientQuotas(im *image.Image, req *kmsg.DescribeClientQuotasRequest) *kmsg.
 		res.ErrorCode, res.ErrorMessage = Outcome(err)
 		return res
 	}
+	res.ErrorMessage = new(string) // Apache's default, not null
 	res.Entries = []kmsg.DescribeClientQuotasResponseEntry{}
 	for q := range im.ClientQuotas() {
 		if filter.matches(q.Entity) {

@@ -14,6 +14,7 @@ import (
 // it never shows keys or salts (ScramImage.describe).
 func UserScramCredentials(im *image.Image, req *kmsg.DescribeUserSCRAMCredentialsRequest) *kmsg.DescribeUserSCRAMCredentialsResponse {
 	res := req.ResponseKind().(*kmsg.DescribeUserSCRAMCredentialsResponse)
+	res.ErrorMessage = new(string) // Apache's default, not null
 	if len(req.Users) == 0 {
 		for _, user := range scramUsers(im) {
 			res.Results = append(res.Results, describeScram(im, user, 1))
