@@ -338,7 +338,7 @@ func (s *sessions) touch(e *session, size int, nowMs int64) bool {
 	return true
 }
 
-// Len is the number of sessions.
+// len is the number of sessions.
 func (s *sessions) len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
