@@ -168,7 +168,7 @@ func (b *Broker) bind(ctx context.Context) error {
 			kind |= protocol.InterBroker
 		}
 		bound, err := listener.New(ctx, listener.Config{
-			Name: l.Name, Addr: l.Bind.String(), Handlers: b.handlers.Bind(kind), Features: b.Features, Budget: b.cfg.Budget, Listen: b.cfg.Listen,
+			Name: l.Name, Addr: l.Bind.String(), Handlers: b.handlers.Bind(kind), Features: b.Features, Budget: b.cfg.Budget, Quotas: b.quotas, Listen: b.cfg.Listen,
 			MaxConnections:      min(connections.Max, listener.DefaultMaxConnections),
 			MaxConnectionsPerIP: min(connections.MaxPerIP, listener.DefaultMaxConnections),
 			IdleTimeout:         max(0, connections.MaxIdle), Log: b.logger,

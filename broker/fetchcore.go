@@ -273,12 +273,15 @@ func (c *fetchCore) follow(nowMs int64, address string, told Leader, code errors
 		told.Address = address
 	}
 	news := told.ID >= 0 && told.Address != "" && told != c.leader
+	later := told.Epoch > c.epoch
 	c.epoch = told.Epoch
 	if news {
 		c.leader = told
 		out.learned = &told
 	}
 	switch {
+	case code == errors.None && later:
+		c.dueMs = nowMs // it answers for an epoch that was not asked for: ask again
 	case code == errors.None:
 		return told.ID >= 0
 	case news && told.Address != address:
@@ -339,8 +342,9 @@ func (c *fetchCore) committed() []byte {
 func (c *fetchCore) stepStored(ev fetchStored) {
 	if c.download != nil {
 		if ev.end == c.download.id.Offset && ev.end > c.end {
-			c.download = nil
-			c.high = max(c.high, ev.end)
+			// How far the leader was is not known any more: the log counts as caught up
+			// when a Fetch after the snapshot says so.
+			c.download, c.high = nil, kafka.NoOffset
 			c.stored(ev.end, ev.lastEpoch)
 		}
 		return

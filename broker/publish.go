@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"kvorum/internal/kafka"
+	"kvorum/listener/quota"
 	"kvorum/metadatalog/image"
 	"kvorum/metadatalog/replay"
 )
@@ -44,12 +45,21 @@ func (p *publisher) Publish(c *image.Changes, im *image.Image, _ replay.Manifest
 	b.autoCreate.deleted(c, time.Now())
 	b.electCoordinators(c)
 	b.layers.Store(b.layersOf(im))
+	p.quotas(c, im)
 	p.image.Store(im)
 	p.mu.Lock()
 	close(p.changed)
 	p.changed = make(chan struct{})
 	p.mu.Unlock()
 	p.broker.registrar.tell(imagePublished{im.At().Offset})
+}
+
+// quotas puts the image's client quotas into force where they changed.
+func (p *publisher) quotas(c *image.Changes, im *image.Image) {
+	for range c.ClientQuotas() {
+		p.broker.quotas.Publish(quota.FromImage(im))
+		return
+	}
 }
 
 // wait returns the first image from now on that satisfies ok, or ctx's error.

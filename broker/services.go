@@ -18,6 +18,7 @@ import (
 	"kvorum/internal/clock"
 	"kvorum/internal/kafka"
 	"kvorum/internal/vfs"
+	"kvorum/listener/quota"
 	"kvorum/metadatalog/image"
 	"kvorum/protocol/batch"
 )
@@ -34,6 +35,7 @@ type services struct {
 	producerIDs *producerIDs
 	autoCreate  *autoCreate
 	handlers    *handler.Handlers
+	quotas      *quota.Quotas
 	// layers are the node keys in effect.
 	layers atomic.Pointer[config.Layers]
 }
@@ -44,6 +46,7 @@ func (b *Broker) openServices() error {
 	node, own := b.cfg.Node, b.cfg.Node.Broker
 	self := kafka.BrokerID(node.ID)
 	b.layers.Store(b.layersOf(image.Empty()))
+	b.quotas = quota.New(quota.DefaultWindow)
 	if err := b.openDirs(); err != nil {
 		return err
 	}
