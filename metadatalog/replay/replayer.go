@@ -9,7 +9,6 @@ package replay
 
 import (
 	"fmt"
-	"iter"
 
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog"
@@ -176,34 +175,11 @@ func (s *state) flush(steps []Published) []Published {
 	return steps
 }
 
-// LoadSnapshot replaces the state by that of a snapshot, whose batches are
-// given in order, header and footer included; id is the snapshot's name. The
-// step's changes are in comparison with the last published image; what a
-// transaction had not published is dropped. At an error nothing has changed.
-func (r *Replayer) LoadSnapshot(id kafka.EpochOffset, batches iter.Seq2[batch.View, error]) (Published, error) {
-	l := snapshotLoad{delta: image.NewSnapshotDelta()}
-	for v, err := range batches {
-		if err == nil {
-			err = l.add(v)
-		}
-		if err != nil {
-			return Published{}, fmt.Errorf("load snapshot %d-%d at batch %d: %w", id.Offset, id.Epoch, l.manifest.Batches, err)
-		}
-	}
-	if !l.closed {
-		return Published{}, fmt.Errorf("load snapshot %d-%d: it ends without a footer after %d batches: it was cut short, fetch or copy it again",
-			id.Offset, id.Epoch, l.manifest.Batches)
-	}
-	im := l.delta.Apply(image.Position{Offset: id.Offset - 1, Epoch: id.Epoch, TimestampMs: l.timestampMs})
-	step := r.replaceBy(im, l.manifest)
-	for _, c := range l.controls {
-		r.observe(c.offset, id.Epoch, c.Control)
-	}
-	return step, nil
-}
-
-// LoadReader is LoadSnapshot for an open snapshot file, which it reads to the
-// end and does not close. The observer is told of kraft.version and the voters.
+// LoadReader replaces the state by that of an open snapshot file, which it reads
+// to the end and does not close; id is the snapshot's name. The step's changes are
+// in comparison with the last published image; what a transaction had not
+// published is dropped. The observer is told of kraft.version and the voters. At
+// an error nothing has changed.
 func (r *Replayer) LoadReader(id kafka.EpochOffset, file *snapshot.Reader) (Published, error) {
 	im, err := snapshot.LoadImage(id, file)
 	if err != nil {
