@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -130,16 +131,14 @@ func probing(t *testing.T, end kafka.Offset) (ask func(Probe) Probed) {
 // TestProber asks a broker that answers well: over one connection, over another
 // when the broker has closed it, and over one each on a SASL listener.
 func TestProber(t *testing.T) {
-	var epoch int64
-	answered := 0
+	var epoch atomic.Int64
 	peer := newProbedPeer(t, func(conn net.Conn, request []byte) bool {
 		if key, version := binary.BigEndian.Uint16(request), binary.BigEndian.Uint16(request[2:]); key != 18 || version != probeVersion {
 			t.Errorf("a probe is version %d of API %d", version, key)
 		}
-		epoch++
-		answered++
-		conn.Write(probeAnswer(requestID(request), epoch))
-		return answered != 3
+		n := epoch.Add(1)
+		conn.Write(probeAnswer(requestID(request), n))
+		return n != 3
 	})
 	ask := probing(t, 1000)
 	for i := range 5 {
