@@ -15,6 +15,9 @@ func checkDirectories(node *config.Node) (*nodedir.MetaProperties, error) {
 	if err != nil {
 		return nil, err
 	}
+	if node.Broker != nil {
+		return meta, checkNode(node, meta) // a broker looks at each of its own, and goes on without one that failed
+	}
 	for _, dir := range node.LogDirs {
 		m, err := nodedir.ReadMeta(dir)
 		if err != nil {
@@ -25,10 +28,14 @@ func checkDirectories(node *config.Node) (*nodedir.MetaProperties, error) {
 				dir, m.NodeID, m.ClusterID, node.MetadataLogDir, meta.NodeID, meta.ClusterID)
 		}
 	}
+	return meta, checkNode(node, meta)
+}
+
+func checkNode(node *config.Node, meta *nodedir.MetaProperties) error {
 	if meta.NodeID != node.ID {
-		return nil, fmt.Errorf("%s belongs to node %d, but node.id is %d: use this node's own directory", node.MetadataLogDir, meta.NodeID, node.ID)
+		return fmt.Errorf("%s belongs to node %d, but node.id is %d: use this node's own directory", node.MetadataLogDir, meta.NodeID, node.ID)
 	}
-	return meta, nil
+	return nil
 }
 
 // ReadController reads who the controller is whose directories these are, and
