@@ -20,10 +20,8 @@ type request struct {
 
 	client group.Client
 	token  group.Token
-	env    group.Env // that it was decided with, so that it can be decided again
 	// done gets the answer; it has room for it, so that nobody waits for a caller
-	// that has gone. It has no
-	// response unless there is a body.
+	// that has gone. It has no response unless there is a body.
 	done chan result
 }
 

@@ -117,14 +117,12 @@ func TestDescribeConfigs(t *testing.T) {
 	w.publish(topic("a"), partition("a", 0, self), &record.ConfigRecord{ResourceType: 2, ResourceName: "a", Name: "retention.ms", Value: ref("5")})
 	req := kmsg.NewPtrDescribeConfigsRequest()
 	req.IncludeSynonyms = true
-	for _, r := range []kmsg.DescribeConfigsRequestResource{
+	req.Resources = []kmsg.DescribeConfigsRequestResource{
 		{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: "a", ConfigNames: []string{"retention.ms"}},
 		{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: "none"},
 		{ResourceType: kmsg.ConfigResourceTypeBroker, ResourceName: "1"},
 		{ResourceType: kmsg.ConfigResourceTypeBroker, ResourceName: "2"},
 		{ResourceType: kmsg.ConfigResourceTypeBrokerLogger, ResourceName: "1"},
-	} {
-		req.Resources = append(req.Resources, r)
 	}
 	res := ask[*kmsg.DescribeConfigsResponse](w, 4, req)
 	for i, want := range []errors.Code{errors.None, errors.UnknownTopicOrPartition, errors.None, errors.InvalidRequest, errors.None} {

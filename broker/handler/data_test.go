@@ -215,9 +215,11 @@ func TestFetchSession(t *testing.T) {
 		if got := next(3); code(got.ErrorCode) != errors.InvalidFetchSessionEpoch {
 			t.Errorf("v%d: an epoch twice: %+v", version, got)
 		}
-		got = next(4, func(r *kmsg.FetchRequest) {
+		if got := next(4, func(r *kmsg.FetchRequest) {
 			r.ForgottenTopics = []kmsg.FetchRequestForgottenTopic{{Topic: "a", TopicID: topicID("a"), Partitions: []int32{0}}}
-		})
+		}); got.ErrorCode != 0 {
+			t.Fatalf("v%d: a partition is forgotten: %+v", version, got)
+		}
 		w.produce(9, produceTo("a", 0, records("z")))
 		if got := next(5); got.ErrorCode != 0 || len(got.Topics) != 0 {
 			t.Errorf("v%d: a partition that was forgotten: %+v", version, got)

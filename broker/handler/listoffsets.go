@@ -14,10 +14,6 @@ import (
 // (KIP-1023); there is no remote storage, and so no such offset.
 const earliestPending int64 = -6
 
-// debuggingReplica reads as a broker would, and from anybody who has the
-// partition (ListOffsetsRequest.DEBUGGING_REPLICA_ID).
-const debuggingReplica = -2
-
 // ListOffsets (key 2, versions 1 to 11; KafkaApis.handleListOffsetRequest).
 //
 // v2 adds isolation, v4 leader epochs, v7 the largest timestamp, v8 the first

@@ -105,7 +105,6 @@ func (f *filter) isLastOfProducer(v batch.View) bool {
 // kept is what stays of a batch.
 type kept struct {
 	count      int32
-	last       int // index of the last record that stays
 	tombstones bool
 	maxMs      int64
 	horizon    int64

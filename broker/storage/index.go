@@ -198,15 +198,8 @@ func (x *entries) floorStored(c column, key int64) (int, entry, error) {
 	return low + i, x.cut(data, i), nil
 }
 
-// at returns the i-th entry; false where there are not that many.
-func (x *entries) at(i int) (entry, bool, error) {
-	if err := x.ready(); err != nil {
-		return entry{}, false, err
-	}
-	defer x.mu.RUnlock()
-	return x.atLocked(i)
-}
-
+// atLocked returns the i-th entry, false where there are not that many; ready has
+// been called.
 func (x *entries) atLocked(i int) (entry, bool, error) {
 	switch {
 	case i < 0 || i >= x.count():

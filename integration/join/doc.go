@@ -1,3 +1,3 @@
 // Package join lets kvorum's broker join controllers as a process of its own: those
-// of kvorum and those of Apache Kafka, with Apache's broker beside it.
+// of kvorum and those of Apache Kafka.
 package join
