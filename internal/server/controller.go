@@ -33,7 +33,7 @@ type controllerPart struct {
 }
 
 // openController opens the metadata store and starts raft. close ends both.
-func openController(ctx context.Context, node *config.Node, logger *slog.Logger) (c *controllerPart, err error) {
+func openController(ctx context.Context, node *config.Node, logger *slog.Logger) (_ *controllerPart, err error) {
 	identity, meta, err := ReadController(node)
 	if err != nil {
 		return nil, err
@@ -42,7 +42,7 @@ func openController(ctx context.Context, node *config.Node, logger *slog.Logger)
 	if err != nil {
 		return nil, err
 	}
-	c = &controllerPart{node: node, logger: logger}
+	c := &controllerPart{node: node, logger: logger}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.close())
@@ -66,16 +66,23 @@ func openController(ctx context.Context, node *config.Node, logger *slog.Logger)
 	if err != nil {
 		return nil, err
 	}
-	c.ctl, err = quorum.New(cfg)
-	return c, err
+	if c.ctl, err = quorum.New(cfg); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
-// close ends what openController began; nothing of it may run any more.
+// close ends what openController began, as far as it came; nothing of it may run
+// any more.
 func (c *controllerPart) close() error {
 	if c.log != nil {
 		c.log.Close()
 	}
-	return errors.Join(c.store.Close(), c.sockets.close())
+	var err error
+	if c.store != nil {
+		err = c.store.Close()
+	}
+	return errors.Join(err, c.sockets.close())
 }
 
 // run runs the controller until ctx ends. ready is called when its listeners

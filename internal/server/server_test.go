@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -158,4 +160,20 @@ func consume(ctx context.Context, t *testing.T, address string, from, to int) {
 		t.Fatal(err)
 	}
 	c.Close()
+}
+
+// TestPortTaken: a node whose port somebody else has does not start, and gives
+// back what it had opened.
+func TestPortTaken(t *testing.T) {
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	node := combined(t)
+	node.Listeners[0].Bind.Port = uint16(other.Addr().(*net.TCPAddr).Port)
+	err = server.Run(t.Context(), node, server.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	if err == nil || !strings.Contains(err.Error(), "address already in use") {
+		t.Errorf("the node ended with %v", err)
+	}
 }
