@@ -132,6 +132,8 @@ type Effects struct {
 	Probes []Probe
 	// State is the new public state, nil if it has not changed.
 	State *State
+	// Changes lead to the committed image from the one before the step, in order.
+	Changes []*image.Changes
 	// WakeAtMs is when the core wants its next Tick, in milliseconds since 1970.
 	WakeAtMs int64
 	// Notes are for the log, typed so that the core does no logging.

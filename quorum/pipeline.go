@@ -189,8 +189,12 @@ func (c *Core) stepAppended(ev Appended) {
 
 // stepCommitted folds committed batches. Those of our own queue leave it.
 func (c *Core) stepCommitted(ev Committed) error {
-	if _, err := c.replay.Feed(ev.Batches); err != nil {
+	steps, err := c.replay.Feed(ev.Batches)
+	if err != nil {
 		return err
+	}
+	for _, step := range steps {
+		c.out.Changes = append(c.out.Changes, step.Changes)
 	}
 	c.committedBytes += int64(len(ev.Batches))
 	c.changed = true
@@ -237,9 +241,11 @@ func (c *Core) dequeue(committed []byte) {
 // stepLoaded replaces the state by a snapshot's.
 func (c *Core) stepLoaded(ev Loaded) error {
 	c.renounce("the state is loaded from a snapshot")
-	if _, err := c.replay.LoadReader(ev.ID, ev.Snapshot); err != nil {
+	step, err := c.replay.LoadReader(ev.ID, ev.Snapshot)
+	if err != nil {
 		return err
 	}
+	c.out.Changes = append(c.out.Changes, step.Changes)
 	c.changed = true
 	if ev.ID.Epoch > c.epoch {
 		// Who led that epoch is not in a snapshot; a LeaderChange that follows tells.

@@ -44,6 +44,8 @@ type Controller struct {
 	state atomic.Pointer[State]
 	// stateChanged is closed and replaced when state changes.
 	stateChanged atomic.Pointer[chan struct{}]
+	// gathered is what a Source has not seen yet.
+	gathered gatheredChanges
 
 	events chan queued
 	nextID atomic.Uint64
@@ -235,6 +237,7 @@ func (c *Controller) step(ev Event) error {
 	if err != nil {
 		return fmt.Errorf("the committed metadata log cannot be applied: %w", err)
 	}
+	c.gathered.add(out.Changes) // before the state can be seen
 	if out.State != nil {
 		c.publish(out.State)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"strconv"
+	"sync"
 
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog/image"
@@ -33,6 +34,7 @@ type sourceRequest struct {
 // Run must follow. Replies to changes wait until the broker's publishers have acted
 // on them.
 func NewSource(c *Controller) *Source {
+	c.gathered.start()
 	return &Source{controller: c, requests: make(chan sourceRequest), done: make(chan struct{}), last: image.Empty()}
 }
 
@@ -79,7 +81,7 @@ func (s *Source) Run(ctx context.Context) error {
 		changed := s.controller.WaitState()
 		state := s.controller.State()
 		if state.Leader != kafka.NoNode && state.Image.At().Offset >= 0 {
-			s.publish(state.Image)
+			s.publish(s.news(state.Image))
 			for _, r := range waiting {
 				s.begin(r)
 			}
@@ -116,14 +118,28 @@ func (s *Source) report() {
 	}
 }
 
-func (s *Source) publish(im *image.Image) {
-	if im == s.last {
+// news are the changes since the publishers were told, nil if there are none. They
+// may reach beyond the state's image, whose publication is then on its way.
+func (s *Source) news(im *image.Image) *image.Changes {
+	changes := s.controller.gathered.take()
+	switch {
+	case changes != nil && changes.Old == s.last:
+		return changes
+	case changes != nil:
+		return image.Diff(s.last, changes.New)
+	case im.At().Offset > s.last.At().Offset: // from before the gathering began
+		return image.Diff(s.last, im)
+	}
+	return nil
+}
+
+func (s *Source) publish(changes *image.Changes) {
+	if changes == nil {
 		return
 	}
-	changes := image.Diff(s.last, im)
-	s.last = im
+	s.last = changes.New
 	for _, p := range s.followers {
-		p.Publish(changes, im, replay.Manifest{})
+		p.Publish(changes, s.last, replay.Manifest{})
 	}
 }
 
@@ -164,4 +180,45 @@ func (c *Controller) WaitLeader(ctx context.Context) (id kafka.NodeID, epoch kaf
 			return kafka.NoNode, kafka.NoEpoch, "", ctx.Err()
 		}
 	}
+}
+
+// gatheredChanges is how the loop's changes get to a Source, which may be slower:
+// what it has not taken yet is one change, in the size of what was touched.
+type gatheredChanges struct {
+	mu      sync.Mutex
+	on      bool // somebody takes
+	changes *image.Changes
+}
+
+func (g *gatheredChanges) start() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.on = true
+}
+
+// add takes the changes over: nobody else may look at them.
+func (g *gatheredChanges) add(list []*image.Changes) {
+	if len(list) == 0 {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.on {
+		return
+	}
+	for _, c := range list {
+		if g.changes == nil {
+			g.changes = c
+		} else {
+			g.changes.Extend(c)
+		}
+	}
+}
+
+func (g *gatheredChanges) take() *image.Changes {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c := g.changes
+	g.changes = nil
+	return c
 }
