@@ -20,8 +20,13 @@ func (l *Log) AssignEpochStart(epoch kafka.LeaderEpoch, start kafka.Offset) {
 	l.assign(epoch, start)
 }
 
-// assign notes where an epoch begins; appending is held.
+// assign notes where an epoch begins; appending is held. A batch below epoch 0 is
+// of none: no checksum covers a batch's epoch, so a damaged one may say anything
+// (LogSegment.recover).
 func (l *Log) assign(epoch kafka.LeaderEpoch, start kafka.Offset) {
+	if epoch < 0 {
+		return
+	}
 	l.epochLock.Lock()
 	defer l.epochLock.Unlock()
 	if latest, ok := l.epochs.Latest(); ok && epoch <= latest.Epoch {

@@ -30,6 +30,8 @@ func (l *Log) Locate(at kafka.Offset) (Location, error) {
 	if err := l.check(); err != nil {
 		return Location{}, err
 	}
+	l.appending.Lock() // so that the index is not ahead of the segment
+	defer l.appending.Unlock()
 	all := *l.segments.Load()
 	if at < l.LogStart() || at >= l.LogEnd() {
 		return Location{}, errors.New(errors.OffsetOutOfRange, "offset %d of %s is outside of %d to %d", at, l.options.Partition, l.LogStart(), l.LogEnd())
@@ -56,7 +58,7 @@ func (s *segment) locate(at kafka.Offset) (Location, bool, error) {
 	if err != nil {
 		return Location{}, false, err
 	}
-	h, found, err := s.seek(f, at, s.size.Load(), false)
+	h, found, err := s.seek(f, at, s.size.Load(), true)
 	if err != nil || !found {
 		return Location{}, false, err
 	}

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"errors"
 	"fmt"
 
 	"kvorum/internal/kafka"
@@ -20,8 +21,8 @@ type bounds struct {
 
 // slice finds the batches within bounds. found is false where the segment has no
 // batch that ends at or after from.
-func (s *segment) slice(f vfs.File, b bounds, sealed bool) (slice Slice, found bool, err error) {
-	first, found, err := s.seek(f, b.from, b.limit, sealed)
+func (s *segment) slice(f vfs.File, b bounds, exact bool) (slice Slice, found bool, err error) {
+	first, found, err := s.seek(f, b.from, b.limit, exact)
 	if err != nil || !found || first.base >= b.upTo {
 		return Slice{}, found, err
 	}
@@ -45,15 +46,25 @@ func (s *segment) slice(f vfs.File, b bounds, sealed bool) (slice Slice, found b
 	return Slice{file: s.log, f: f, position: first.position, length: stop - first.position, Base: first.base}, true, nil
 }
 
+// errAhead marks an entry of the index that leads beyond the bytes that a reader
+// knows: of a batch that was appended meanwhile, or of none.
+var errAhead = errors.New("the index is ahead of the segment")
+
 // seek finds the first batch that ends at or after an offset, below position
-// limit. found is false where there is none.
-func (s *segment) seek(f vfs.File, at kafka.Offset, limit int64, sealed bool) (h header, found bool, err error) {
+// limit. found is false where there is none. exact says that no batch up to the
+// offset lies beyond limit, as where nobody appends; otherwise an entry that
+// leads there is errAhead, and the caller looks again with appends held.
+func (s *segment) seek(f vfs.File, at kafka.Offset, limit int64, exact bool) (h header, found bool, err error) {
 	from, err := s.offsets.lookup(at)
 	if err != nil {
 		return header{}, false, err
 	}
-	if sealed && from.position > 0 && from.position >= limit {
+	switch {
+	case from.position == 0 || from.position < limit:
+	case exact:
 		return header{}, false, s.astray(from)
+	default:
+		return header{}, false, errAhead
 	}
 	w := walk(f, s.log.path)
 	defer w.done()

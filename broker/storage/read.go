@@ -70,7 +70,8 @@ func (l *Log) read(from kafka.Offset, maxBytes int64, upTo kafka.Offset, minOne 
 	}
 }
 
-// readSegment reads from one segment; sealed says that it is not the active one.
+// readSegment reads from one segment; sealed says that it is not the active one,
+// and so that its size is what its index knows.
 // found is false where the segment ends before the offset: its last records may
 // have been compacted away. A damaged index is built anew.
 func (l *Log) readSegment(s *segment, b bounds, sealed bool) (slice Slice, found bool, err error) {
@@ -79,6 +80,14 @@ func (l *Log) readSegment(s *segment, b bounds, sealed bool) (slice Slice, found
 		return Slice{}, false, err
 	}
 	slice, found, err = s.slice(f, b, sealed)
+	if stderrors.Is(err, errAhead) {
+		// Below the end that the reader saw every batch is whole once appends rest.
+		l.appending.Lock()
+		b.limit, b.whole = s.size.Load(), false
+		l.appending.Unlock()
+		sealed = true
+		slice, found, err = s.slice(f, b, sealed)
+	}
 	if stderrors.Is(err, errIndex) {
 		if err = l.reindex(s, err); err == nil {
 			slice, found, err = s.slice(f, b, sealed)

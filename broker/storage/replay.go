@@ -95,12 +95,12 @@ func (l *Log) replaySegment(s *segment, from, to kafka.Offset) error {
 	}
 	defer s.log.release()
 	limit := s.size.Load()
-	h, found, err := s.seek(f, from, limit, false)
+	h, found, err := s.seek(f, from, limit, true)
 	if errors.Is(err, errIndex) {
 		if err := l.rebuildIndexes(s, limit); err != nil {
 			return err
 		}
-		h, found, err = s.seek(f, from, limit, false)
+		h, found, err = s.seek(f, from, limit, true)
 	}
 	if err != nil || !found {
 		return err

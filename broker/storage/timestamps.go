@@ -120,7 +120,7 @@ func (s *segment) confirmTime() error {
 	defer s.log.release()
 	from := int64(0)
 	if t != noTime {
-		h, err := s.confirm(f, t, size)
+		h, err := s.confirm(f, t, size, true)
 		if err != nil {
 			return err
 		}
@@ -142,8 +142,8 @@ func (s *segment) confirmTime() error {
 }
 
 // confirm finds the batch that an entry of the time index means.
-func (s *segment) confirm(f vfs.File, t timed, limit int64) (header, error) {
-	h, found, err := s.seek(f, t.offset, limit, false)
+func (s *segment) confirm(f vfs.File, t timed, limit int64, exact bool) (header, error) {
+	h, found, err := s.seek(f, t.offset, limit, exact)
 	if err == nil && (!found || h.maxTimestamp != t.timestamp || t.offset < s.base) {
 		err = fmt.Errorf("%w: %s says that offset %d has timestamp %d", errIndex, s.times.file.path, t.offset, t.timestamp)
 	}
@@ -153,10 +153,19 @@ func (s *segment) confirm(f vfs.File, t timed, limit int64) (header, error) {
 // findTimestamp searches one segment, once more where its indexes turned out
 // damaged and were built anew.
 func (l *Log) findTimestamp(s *segment, target int64, start kafka.Offset) (TimestampOffset, error) {
-	found, err := l.searchTimestamp(s, target, start)
+	found, err := l.searchTimestamp(s, target, start, false)
 	if errors.Is(err, errIndex) {
 		if err = l.reindex(s, err); err == nil {
-			found, err = l.searchTimestamp(s, target, start)
+			found, err = l.searchTimestamp(s, target, start, false)
+		}
+	}
+	if errors.Is(err, errAhead) {
+		l.appending.Lock()
+		defer l.appending.Unlock()
+		if found, err = l.searchTimestamp(s, target, start, true); errors.Is(err, errIndex) {
+			if err = l.rebuildIndexes(s, s.size.Load()); err == nil {
+				found, err = l.searchTimestamp(s, target, start, true)
+			}
 		}
 	}
 	return found, err
@@ -164,7 +173,7 @@ func (l *Log) findTimestamp(s *segment, target int64, start kafka.Offset) (Times
 
 // searchTimestamp finds the first record at or after an offset with a timestamp
 // of at least target in one segment.
-func (l *Log) searchTimestamp(s *segment, target int64, start kafka.Offset) (TimestampOffset, error) {
+func (l *Log) searchTimestamp(s *segment, target int64, start kafka.Offset, exact bool) (TimestampOffset, error) {
 	entry, err := s.times.lookup(target - 1) // nothing up to its offset reaches target
 	if err != nil {
 		return noRecord, err
@@ -176,11 +185,11 @@ func (l *Log) searchTimestamp(s *segment, target int64, start kafka.Offset) (Tim
 	defer s.log.release()
 	limit := s.size.Load()
 	if entry.timestamp >= 0 {
-		if _, err := s.confirm(f, entry, limit); err != nil {
+		if _, err := s.confirm(f, entry, limit, exact); err != nil {
 			return noRecord, err
 		}
 	}
-	h, found, err := s.seek(f, max(entry.offset, start), limit, false)
+	h, found, err := s.seek(f, max(entry.offset, start), limit, exact)
 	if err != nil || !found {
 		return noRecord, err
 	}

@@ -1,9 +1,11 @@
 package storage
 
 import (
+	stderrors "errors"
 	"fmt"
 
 	"kvorum/internal/kafka"
+	"kvorum/internal/vfs"
 	"kvorum/protocol/errors"
 )
 
@@ -101,6 +103,21 @@ func (l *Log) truncate(to kafka.Offset) error {
 	return l.rewindProducers(end)
 }
 
+// cutPoint finds the first batch that ends after an offset: where it begins, or the
+// segment's end if there is none, and the offset after the batch before it.
+func (s *segment) cutPoint(f vfs.File, to kafka.Offset) (position int64, end kafka.Offset, err error) {
+	position = s.size.Load()
+	h, found, err := s.seek(f, to, position, true)
+	if err != nil {
+		return 0, 0, err
+	}
+	if found {
+		position = h.position
+	}
+	end, err = s.endBefore(f, position)
+	return position, end, err
+}
+
 // cutSegment cuts the active segment before the first batch that ends after an
 // offset, and returns where the log ends then: after the batch before it, as it
 // will be found when the log is opened again.
@@ -109,14 +126,11 @@ func (l *Log) cutSegment(s *segment, to kafka.Offset) (kafka.Offset, error) {
 	if err != nil {
 		return 0, err
 	}
-	size := s.size.Load()
-	h, found, err := s.seek(f, to, size, false)
-	if err == nil && found {
-		size = h.position
-	}
-	var end kafka.Offset
-	if err == nil {
-		end, err = s.endBefore(f, size)
+	size, end, err := s.cutPoint(f, to)
+	if stderrors.Is(err, errIndex) {
+		if err = l.rebuildIndexes(s, s.size.Load()); err == nil {
+			size, end, err = s.cutPoint(f, to)
+		}
 	}
 	s.log.release()
 	if err != nil {
