@@ -12,7 +12,6 @@ import (
 
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog/image"
-	"kvorum/metadatalog/record"
 	"kvorum/protocol/errors"
 )
 
@@ -90,8 +89,11 @@ func (s *story) step(t *testing.T, d *datadriven.TestData) string {
 		d.ScanArgs(t, "topic", &topic)
 		d.ScanArgs(t, "key", &key)
 		d.ScanArgs(t, "value", &value)
-		s.apply(Decision{Records: []record.Message{message(&record.ConfigRecord{ResourceType: 2, ResourceName: topic, Name: key, Value: &value})}})
-		return ""
+		req := kmsg.NewPtrIncrementalAlterConfigsRequest()
+		req.Version, req.Resources = 1, append(req.Resources, changeOf(image.ResourceTopic, topic, "set "+key+"="+value))
+		decision, resp := IncrementalAlterConfigs(s.in, req)
+		s.apply(decision)
+		return answered(resp.Resources[0].ErrorCode)
 	case "isr":
 		return s.alterISR(t, d)
 	case "elect":

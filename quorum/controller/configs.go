@@ -68,6 +68,10 @@ func alterConfigs(in Input, changes []*configChange, validateOnly bool) (Decisio
 
 // clearELR are the records that empty the eligible leader replicas of topics
 // whose min.insync.replicas changes: they were chosen by the old value (KIP-966).
+//
+// A partition whose ISR is empty keeps them, which Apache's controller does not:
+// nobody leads it, so that nothing has been committed since they left the ISR, and
+// without them nobody could ever lead it again.
 func clearELR(im *image.Image, records []record.Message) []record.Message {
 	if !im.ELREnabled() {
 		return nil
@@ -82,9 +86,37 @@ func clearELR(im *image.Image, records []record.Message) []record.Message {
 		if r.ResourceType == int8(image.ResourceTopic) {
 			topic = r.ResourceName
 		}
-		clear = append(clear, message(&record.ClearElrRecord{TopicName: topic}))
+		clear = append(clear, clearELROf(im, topic)...)
 	}
 	return clear
+}
+
+// clearELROf clears a topic, or all topics if it is empty, by Apache's one record
+// where no partition has to be left out.
+func clearELROf(im *image.Image, topic string) []record.Message {
+	var clear []record.Message
+	kept := false
+	for t := range im.Topics() {
+		if topic != "" && t.Name != topic {
+			continue // only configs of brokers and whole clusters are of all topics
+		}
+		for id, p := range t.Partitions() {
+			switch {
+			case len(p.ELR) == 0 && len(p.LastKnownELR) == 0:
+			case len(p.ISR) == 0:
+				kept = true
+			default:
+				r := record.NewPartitionChangeRecord()
+				r.TopicID, r.PartitionID = t.ID, id
+				r.EligibleLeaderReplicas, r.LastKnownELR = []kafka.BrokerID{}, []kafka.BrokerID{}
+				clear = append(clear, record.Message{Record: r, Version: im.MetadataVersion().PartitionVersion()})
+			}
+		}
+	}
+	if kept {
+		return clear
+	}
+	return []record.Message{message(&record.ClearElrRecord{TopicName: topic})}
 }
 
 // checkConfigChange is ConfigurationControlManager.validateAlterConfig.
