@@ -59,8 +59,9 @@ var rooms = map[string][]string{
 	"broker/coordinator": {"broker/group", "broker/txn"},
 	"broker/handler":     {"broker", "broker/coordinator", "broker/group", "broker/replica", "broker/storage", "broker/storage/producer", "broker/txn", "listener", "metadatalog/describe", "metadatalog/image", "protocol", "security"},
 	"broker":             {"broker/coordinator", "broker/group", "broker/handler", "broker/replica", "broker/storage", "broker/storage/producer", "broker/txn", "listener", "listener/quota", "metadatalog/image", "metadatalog/replay", "metadatalog", "protocol", "security", "snapshot"},
-	"migration":          {"metadatalog/image", "metadatalog/replay", "protocol"},
-	"migration/convert":  {"metadatalog/image"},
+	"migration":          {"migration/convert", "migration/znode", "metadatalog/image", "metadatalog/replay", "protocol"},
+	"migration/convert":  {"migration/znode", "metadatalog/image"},
+	"migration/znode":    {}, // the formats of ZooKeeper's nodes: read by the client and the conversion alike
 	"admin":              {"broker/storage", "metadatalog/image", "metadatalog/replay", "metadatalog", "migration", "protocol", "snapshot"},
 	"internal/deps":      {},
 	"internal/server":    {"broker", "listener", "metadatalog/image", "metadatalog/replay", "metadatalog", "protocol", "quorum/controller", "quorum/raft", "quorum", "security"},

@@ -12,7 +12,8 @@ import (
 // million and simulated.
 var pure = []string{
 	"metadatalog/record", "metadatalog/image", "config", "quorum/controller",
-	"broker/group", "broker/txn", "broker/replica/core", "broker/storage/producer", "security", "migration/convert",
+	"broker/group", "broker/txn", "broker/replica/core", "broker/storage/producer", "security",
+	"migration/convert", "migration/znode",
 }
 
 // impure packages are not imported by a pure room, nor is anything below them.
