@@ -159,6 +159,11 @@ func (c *partitionChange) elect(r *record.PartitionChangeRecord) {
 	if slices.Contains(c.elr, leader) {
 		c.isr = []kafka.BrokerID{leader}
 		c.elr = without(c.elr, c.isr)
+		if len(c.isr) >= c.minISR {
+			// It may commit alone. Kafka clears the ELR when min.insync.replicas
+			// becomes 1 and so never comes here; see clearELR.
+			c.elr = nil
+		}
 	}
 	if unclean {
 		r.ISR = []kafka.BrokerID{leader}
