@@ -35,6 +35,7 @@ func (ps *Partitions) Publish(c *image.Changes, im *image.Image) {
 		ps.setStraysAside(im)
 	}
 	var changed []assignment
+	var gone []kafka.TopicPartition
 	for t := range c.Topics() {
 		for p := range t.Partitions() {
 			had := p.Old != nil && hosts(p.Old, ps.self)
@@ -43,9 +44,14 @@ func (ps *Partitions) Publish(c *image.Changes, im *image.Image) {
 			case has:
 				changed = append(changed, assignment{t.New, p.ID, p.New})
 			case had:
-				ps.remove(kafka.TopicPartition{Topic: t.Old.Name, Partition: p.ID}, t.Old.ID, t.New == nil)
+				if tp := (kafka.TopicPartition{Topic: t.Old.Name, Partition: p.ID}); ps.remove(tp, t.Old.ID, t.New == nil) {
+					gone = append(gone, tp)
+				}
 			}
 		}
+	}
+	if err := ps.dirs.Delete(gone...); err != nil {
+		ps.logger.Error("logs could not be deleted", "partitions", len(gone), "error", err)
 	}
 	set := ps.newSettings(im)
 	for _, a := range changed {
@@ -64,9 +70,9 @@ func hosts(p *image.Partition, broker kafka.BrokerID) bool {
 	return false
 }
 
-// appliers is how many partitions are changed at a time. Making a log is a
-// handful of system calls, most of which wait for the file system's journal; more
-// than a few at a time only queue there.
+// appliers is how many partitions are changed at a time. A new log is made in
+// memory; one that is on the disk takes a handful of system calls to be opened, and
+// more than a few at a time only queue there.
 const appliers = 8
 
 // inParallel calls f for every element and waits for all calls.
@@ -116,12 +122,12 @@ func (ps *Partitions) setStraysAside(im *image.Image) {
 	})
 }
 
-// remove ends a partition here and deletes its log: its topic was deleted, or its
-// replica moved to other brokers.
-func (ps *Partitions) remove(tp kafka.TopicPartition, id kafka.TopicID, deleted bool) {
+// remove ends a partition here: its topic was deleted, or its replica moved to
+// other brokers. It reports whether its log is to be deleted.
+func (ps *Partitions) remove(tp kafka.TopicPartition, id kafka.TopicID, deleted bool) bool {
 	p := ps.hostedAs(tp)
 	if p == nil || p.topicID != id {
-		return
+		return false
 	}
 	why := errors.New(errors.NotLeaderOrFollower, "partition %s has left broker %d", tp, ps.self)
 	if deleted {
@@ -131,9 +137,7 @@ func (ps *Partitions) remove(tp kafka.TopicPartition, id kafka.TopicID, deleted 
 	ps.mu.Lock()
 	delete(ps.hosted, tp)
 	ps.mu.Unlock()
-	if err := ps.dirs.Delete(tp); err != nil {
-		ps.logger.Error("log could not be deleted", "partition", tp, "error", err)
-	}
+	return true
 }
 
 // end makes a partition answer everybody with why, for good, once no append is

@@ -101,10 +101,12 @@ type Dirs struct {
 	// rolled are logs with a full segment that is not flushed, full those that wait
 	// for room on the disk; both hold a log once.
 	rolled, full map[*Log]bool
+	unmade       []*holding // new ones that may have no directory yet
 	cleaner      cleanState
 
-	failures chan *directory // each directory once
-	wake     chan struct{}   // rolled is not empty
+	failures  chan *directory // each directory once
+	wake      chan struct{}   // rolled is not empty
+	wakeMaker chan struct{}   // unmade is not empty
 }
 
 // directory is one of log.dirs.
@@ -152,7 +154,7 @@ func OpenDirs(o DirsOptions) (*Dirs, error) {
 		holdings: map[kafka.TopicPartition]*holding{}, futures: map[kafka.TopicPartition]*holding{},
 		rolled: map[*Log]bool{}, full: map[*Log]bool{},
 		cleaner:  cleanState{offsets: map[*directory]checkpoint.Offsets{}, busy: map[*Log]bool{}, failed: map[*Log]bool{}},
-		failures: make(chan *directory, len(o.Directories)), wake: make(chan struct{}, 1),
+		failures: make(chan *directory, len(o.Directories)), wake: make(chan struct{}, 1), wakeMaker: make(chan struct{}, 1),
 	}
 	if d.o.Logger == nil {
 		d.o.Logger = slog.New(slog.DiscardHandler)
@@ -323,15 +325,7 @@ func (d *Dirs) openLog(e *holding) (*Log, error) {
 	if !ok {
 		d.o.Logger.Warn("a log without a topic id; it is a stray unless it is given one", "path", path, "error", err)
 	}
-	config := d.o.Config(e.partition.Topic)
-	l, err := Open(Options{
-		Partition: e.partition, TopicID: id, Dir: path, Files: d.files, Config: config,
-		LogStart: e.start, RecoveryPoint: e.recovery, Clean: e.clean,
-		ProducerExpirationMs: d.o.ProducerExpirationMs, JitterMs: jitter(config), NowMs: d.nowMs(),
-		Logger: d.o.Logger, Rolled: d.noteRolled,
-		Failed:             func(l *Log, cause error) { d.logFailed(e, l, cause) },
-		LowerRecoveryPoint: func(_ *Log, to kafka.Offset) error { return d.lowerRecoveryPoint(e, to) },
-	})
+	l, err := Open(d.logOptions(e, id, d.o.Config(e.partition.Topic)))
 	if err != nil {
 		return nil, err
 	}
@@ -341,6 +335,19 @@ func (d *Dirs) openLog(e *holding) (*Log, error) {
 	e.flushedMs.Store(d.nowMs())
 	e.log.Store(l)
 	return l, nil
+}
+
+// logOptions are those of the log of e.
+func (d *Dirs) logOptions(e *holding, topic kafka.TopicID, config LogConfig) Options {
+	return Options{
+		Partition: e.partition, TopicID: topic, Dir: d.o.FS.PathJoin(e.home.Path, e.name), Files: d.files, Config: config,
+		LogStart: e.start, RecoveryPoint: e.recovery, Clean: e.clean,
+		ProducerExpirationMs: d.o.ProducerExpirationMs, JitterMs: jitter(config), NowMs: d.nowMs(),
+		Logger: d.o.Logger, Rolled: d.noteRolled,
+		Failed:             func(l *Log, cause error) { d.logFailed(e, l, cause) },
+		LowerRecoveryPoint: func(_ *Log, to kafka.Offset) error { return d.lowerRecoveryPoint(e, to) },
+		SyncParent:         func() error { return e.home.sync(d.o.FS) },
+	}
 }
 
 // jitter spreads the rolls of logs that were begun together (segment.jitter.ms).
@@ -382,6 +389,14 @@ func (d *Dirs) All() []Stored {
 // TopicIDOf reads whose partition a stored directory is, without opening the
 // log; zero where it does not say: a stray.
 func (d *Dirs) TopicIDOf(s Stored) (kafka.TopicID, error) {
+	d.mu.RLock()
+	e := d.holdings[s.Partition]
+	d.mu.RUnlock()
+	if e != nil && !s.Future {
+		if l := e.log.Load(); l != nil {
+			return l.TopicID(), nil
+		}
+	}
 	id, _, err := checkpoint.ReadTopicID(d.o.FS, s.Path)
 	if errors.Is(err, checkpoint.ErrDamaged) {
 		d.o.Logger.Warn("partition.metadata is damaged", "error", err)

@@ -12,10 +12,10 @@ import (
 	wire "kvorum/protocol/errors"
 )
 
-// Create makes the directory of a partition and its empty log, or returns the
-// log that is there if it is of the same topic. Its directory and
-// partition.metadata are on the disk when it returns, so that no record can
-// outlive the name of its topic. Many Creates at a time share their fsyncs.
+// Create returns the log of a partition: the one that is there, if it is of the
+// same topic, or an empty one. It touches no file: the directory of a new log is
+// made by Run soon after, or by its first append, and is durable together with
+// the first record that is (see makeDir).
 //
 // where is the directory that the controllers assigned. With DirectoryUnassigned
 // it is the one with the fewest logs; with DirectoryMigrating too, but only while
@@ -23,14 +23,9 @@ import (
 // fails with KAFKA_STORAGE_ERROR where the directory is offline or not ours, and
 // with INCONSISTENT_TOPIC_ID where the name is taken by another topic's partition.
 func (d *Dirs) Create(p kafka.TopicPartition, topic kafka.TopicID, config LogConfig, where kafka.DirectoryID) (*Log, error) {
-	e, err := d.reserve(p, where)
+	e, err := d.reserve(p, topic, config, where)
 	if err != nil {
 		return nil, err
-	}
-	if e.log.Load() == nil {
-		if err := d.make(e, topic); err != nil {
-			return nil, err
-		}
 	}
 	l, err := d.open(e)
 	if err != nil {
@@ -43,8 +38,8 @@ func (d *Dirs) Create(p kafka.TopicPartition, topic kafka.TopicID, config LogCon
 	return l, nil
 }
 
-// reserve returns the entry of a partition, or enters one.
-func (d *Dirs) reserve(p kafka.TopicPartition, where kafka.DirectoryID) (*holding, error) {
+// reserve returns the entry of a partition, or enters one with a new log.
+func (d *Dirs) reserve(p kafka.TopicPartition, topic kafka.TopicID, config LogConfig, where kafka.DirectoryID) (*holding, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if e := d.holdings[p]; e != nil {
@@ -54,9 +49,13 @@ func (d *Dirs) reserve(p kafka.TopicPartition, where kafka.DirectoryID) (*holdin
 	if err != nil {
 		return nil, err
 	}
-	e := &holding{partition: p, home: home, high: kafka.NoOffset, clean: true}
+	e := &holding{partition: p, home: home, name: dirName(p, current, kafka.UUID{}), high: kafka.NoOffset, clean: true}
+	e.log.Store(begin(d.logOptions(e, topic, config)))
+	e.flushedMs.Store(d.nowMs())
 	d.holdings[p] = e
 	home.logs++
+	d.unmade = append(d.unmade, e)
+	signal(d.wakeMaker)
 	return e, nil
 }
 
@@ -89,84 +88,93 @@ func (d *Dirs) choose(where kafka.DirectoryID) (*directory, error) {
 	return best, nil
 }
 
-// make makes the directory of an entry that has none yet, durably.
-func (d *Dirs) make(e *holding, topic kafka.TopicID) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.name != "" || e.gone {
-		return nil
-	}
-	name := dirName(e.partition, current, kafka.UUID{})
-	path := d.o.FS.PathJoin(e.home.Path, name)
-	err := d.o.FS.MkdirAll(path, 0o755)
-	if err == nil {
-		err = checkpoint.WriteTopicID(d.o.FS, path, topic)
-	}
-	if err == nil {
-		err = e.home.syncing.do(func() error { return vfs.SyncDir(d.o.FS, e.home.Path) })
-	}
-	if err != nil {
-		err = fmt.Errorf("make the directory of %s: %w", e.partition, err)
-		d.forget(e)
-		e.gone = true
-		d.diskError(e.home, err)
-		return wire.New(wire.KafkaStorageError, "the directory of %s cannot be made", e.partition)
-	}
-	e.name = name
-	return nil
+// Delete takes the logs of partitions out and renames their directories; the files
+// are removed after file.delete.delay.ms, by Run of this or a later process. The
+// renames are on the disk when it returns, by one fsync for all of a log directory:
+// the partitions do not come back. Who still uses a log is refused. Nothing is
+// done for a partition that no directory holds.
+func (d *Dirs) Delete(ps ...kafka.TopicPartition) error { return d.takeOut(deleting, ps) }
+
+// Stray takes the log of a partition out and keeps its directory under another
+// name, with the partition and -stray in it. It is never removed: that it belongs
+// to nobody may be a mistake. A directory in which there is neither a record nor a
+// topic's id is deleted: it was being made when the power failed.
+func (d *Dirs) Stray(p kafka.TopicPartition) error {
+	return d.takeOut(stray, []kafka.TopicPartition{p})
 }
-
-// forget takes an entry out of the map.
-func (d *Dirs) forget(e *holding) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.holdings[e.partition] == e {
-		delete(d.holdings, e.partition)
-		e.home.logs--
-	}
-}
-
-// Delete takes a partition's log out and renames its directory; the files are
-// removed after file.delete.delay.ms, by Run of this or a later process. The
-// rename is on the disk when it returns: the partition does not come back. Who
-// still uses the log is refused. Nothing is done where no directory
-// holds the partition.
-func (d *Dirs) Delete(p kafka.TopicPartition) error { return d.takeOut(p, deleting) }
-
-// Stray takes a partition's log out and keeps its directory under another name,
-// with the partition and -stray in it. It is never removed: that it belongs to
-// nobody may be a mistake.
-func (d *Dirs) Stray(p kafka.TopicPartition) error { return d.takeOut(p, stray) }
 
 // errTakenOut is why a log is offline that was deleted.
 var errTakenOut = errors.New("the partition was taken out of the log directory")
 
-func (d *Dirs) takeOut(p kafka.TopicPartition, kind dirKind) error {
+func (d *Dirs) takeOut(kind dirKind, ps []kafka.TopicPartition) error {
+	var errs []error
+	renamed := map[*directory]bool{}
+	for _, p := range ps {
+		e := d.leave(p)
+		if e == nil {
+			continue
+		}
+		done, err := d.retire(e, kind)
+		if done {
+			renamed[e.home] = true
+		}
+		errs = append(errs, err)
+	}
+	for home := range renamed {
+		if err := home.sync(d.o.FS); err != nil {
+			err = fmt.Errorf("fsync log directory %s after a rename: %w", home.Path, err)
+			d.diskError(home, err)
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// leave takes the entry of a partition out of the map.
+func (d *Dirs) leave(p kafka.TopicPartition) *holding {
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	e := d.holdings[p]
 	if e != nil {
 		delete(d.holdings, p)
 		e.home.logs--
 	}
-	d.mu.Unlock()
-	if e == nil {
-		return nil
-	}
+	return e
+}
+
+// retire closes the log of an entry and renames its directory; done says that it
+// had one.
+func (d *Dirs) retire(e *holding, kind dirKind) (done bool, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.gone = true
 	if l := e.log.Load(); l != nil {
 		l.Fail(errTakenOut) // so that closing it writes nothing
 		if err := l.Close(); err != nil {
-			d.o.Logger.Warn("close a log that is taken out", "partition", p.String(), "error", err)
+			d.o.Logger.Warn("close a log that is taken out", "partition", e.partition.String(), "error", err)
 		}
 		d.settle(l)
-	}
-	if e.name == "" {
-		return nil
+		if !l.made() {
+			return false, nil
+		}
 	}
 	d.dropCleaned(e)
-	return d.rename(e, kind)
+	if kind == stray && d.worthless(e) {
+		kind = deleting
+	}
+	return true, d.rename(e, kind)
+}
+
+// worthless reports whether the directory of an entry has neither a record nor a
+// topic's id. What cannot be read is not.
+func (d *Dirs) worthless(e *holding) bool {
+	path := d.o.FS.PathJoin(e.home.Path, e.name)
+	_, ok, err := checkpoint.ReadTopicID(d.o.FS, path)
+	if ok || err != nil && !errors.Is(err, checkpoint.ErrDamaged) {
+		return false
+	}
+	size, err := d.measure(path)
+	return err == nil && size == 0
 }
 
 // rename gives the directory of an entry the name of another kind.
@@ -177,11 +185,7 @@ func (d *Dirs) rename(e *holding, kind dirKind) error {
 	}
 	name := dirName(e.partition, kind, id)
 	fs, home := d.o.FS, e.home
-	err = fs.Rename(fs.PathJoin(home.Path, e.name), fs.PathJoin(home.Path, name))
-	if err == nil {
-		err = home.syncing.do(func() error { return vfs.SyncDir(fs, home.Path) })
-	}
-	if err != nil {
+	if err := fs.Rename(fs.PathJoin(home.Path, e.name), fs.PathJoin(home.Path, name)); err != nil {
 		err = fmt.Errorf("rename the directory of %s: %w", e.partition, err)
 		d.diskError(home, err)
 		return err
@@ -195,6 +199,12 @@ func (d *Dirs) rename(e *holding, kind dirKind) error {
 		d.o.Logger.Warn("a log belongs to nobody and is kept as a stray", "path", fs.PathJoin(home.Path, name))
 	}
 	return nil
+}
+
+// sync makes the names in a log directory durable; those who ask at the same time
+// share the fsync.
+func (dir *directory) sync(fs vfs.FS) error {
+	return dir.syncing.do(func() error { return vfs.SyncDir(fs, dir.Path) })
 }
 
 // doomed is a directory or file to be removed.

@@ -130,7 +130,7 @@ func (d *Dirs) reopen(e *holding, old *Log) error {
 	if err := old.Close(); err != nil {
 		return fmt.Errorf("close the log of %s: %w", e.partition, err)
 	}
-	l, err := d.openLog(e)
+	l, err := d.replace(e, old)
 	if err != nil {
 		return err
 	}
@@ -141,4 +141,18 @@ func (d *Dirs) reopen(e *holding, old *Log) error {
 		d.o.Reopened(l)
 	}
 	return nil
+}
+
+// replace opens the log of e anew, or begins it anew if it could not even make its
+// directory; e.mu is held.
+func (d *Dirs) replace(e *holding, old *Log) (*Log, error) {
+	if old.made() {
+		return d.openLog(e)
+	}
+	l := begin(d.logOptions(e, old.TopicID(), old.Config()))
+	if err := l.Make(); err != nil {
+		return nil, err
+	}
+	e.log.Store(l)
+	return l, nil
 }

@@ -22,6 +22,7 @@ func (d *Dirs) Run(ctx context.Context) {
 		work.Go(func() { d.recoverAll(ctx, dir) })
 	}
 	work.Go(func() { d.flushRolled(ctx) })
+	work.Go(func() { d.makeNew(ctx) })
 	work.Go(func() {
 		d.every(ctx, d.o.Times.FirstRetention, d.o.Times.Retention, func() { d.retain(ctx) })
 	})
@@ -129,9 +130,14 @@ func (d *Dirs) noteRolled(l *Log) {
 	d.mu.Lock()
 	d.rolled[l] = true
 	d.mu.Unlock()
+	signal(d.wake)
+}
+
+// signal wakes up who waits for c, or will.
+func signal(c chan struct{}) {
 	select {
-	case d.wake <- struct{}{}:
-	default: // somebody is woken already
+	case c <- struct{}{}:
+	default: // it is awake already
 	}
 }
 
@@ -183,6 +189,7 @@ func (d *Dirs) flushOld(ctx context.Context) {
 // checkpoints written, and a directory whose logs are all in order gets the marker
 // of a clean stop, with the broker's last epoch. Run has returned before.
 func (d *Dirs) Close(epoch kafka.BrokerEpoch) error {
+	d.makeUnmade(context.Background())
 	var errs []error
 	for _, dir := range d.dirs {
 		errs = append(errs, d.closeDirectory(dir, epoch))

@@ -161,6 +161,7 @@ func TestCreateGetDelete(t *testing.T) {
 	}
 	old := mustGet(t, d, part("t", 1))
 	appendN(t, old, 1, 1, 10, 0)
+	appendN(t, mustGet(t, d, part("t", 2)), 1, 1, 10, 0)
 	if err := errors.Join(d.Delete(part("t", 1)), d.Delete(part("t", 1)), d.Stray(part("t", 2))); err != nil {
 		t.Fatal(err)
 	}
@@ -388,6 +389,7 @@ func TestDeletedDirectoriesGo(t *testing.T) {
 		stop := runDirs(d)
 		mustCreate(t, d, part("t", 0))
 		mustCreate(t, d, part("t", 1))
+		time.Sleep(time.Second) // directories are made
 		if err := d.Delete(part("t", 0)); err != nil {
 			t.Fatal(err)
 		}

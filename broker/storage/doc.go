@@ -14,10 +14,15 @@
 //	00000000000000000042.snapshot   producer states at offset 42
 //	leader-epoch-checkpoint, partition.metadata
 //
+// A partition's directory may have nothing in it but partition.metadata: the files
+// of a segment come with its first record, those of its indexes when entries are
+// written or the segment is full or closed.
+//
 // What is durable when: an append is one write(2) of a run of batches to the end
 // of the active segment's file. It is in the page cache when AppendLeader
 // returns: it survives the process, not a power loss. Flush fsyncs it and moves
-// the recovery point. Indexes are derived from the segment: they may lag behind
+// the recovery point; the first one also fsyncs the directory's name and whose it
+// is. Indexes are derived from the segment: they may lag behind
 // it on disk, and what lies past the recovery point after an unclean stop is
 // read again, checked and indexed anew.
 package storage

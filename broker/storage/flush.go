@@ -35,6 +35,7 @@ type pendingWork struct {
 	segments  []*segment
 	sizes     []int64
 	snapshots []kafka.Offset
+	newDir    bool
 	names     bool
 	epochs    *checkpoint.Epochs // nil: their file is right
 }
@@ -44,7 +45,10 @@ type pendingWork struct {
 func (l *Log) pending() (pendingWork, error) {
 	l.appending.Lock()
 	defer l.appending.Unlock()
-	w := pendingWork{end: l.LogEnd(), names: l.newFiles}
+	w := pendingWork{end: l.LogEnd(), names: l.newFiles, newDir: l.newDir}
+	if l.fresh() {
+		return pendingWork{end: w.end}, nil // a log without a file has nothing to lose
+	}
 	point := l.RecoveryPoint()
 	all := *l.segments.Load()
 	for _, s := range all[max(floor(all, point), 0):] {
@@ -59,13 +63,18 @@ func (l *Log) pending() (pendingWork, error) {
 		}
 	}
 	w.epochs = l.changedEpochs()
-	l.newFiles, l.unflushed = false, 0
+	l.newFiles, l.newDir, l.unflushed = false, false, 0
 	return w, nil
 }
 
 // syncPending fsyncs without the append lock. The index of the last segment may
 // stay behind: recovery builds it anew.
 func (l *Log) syncPending(w pendingWork) error {
+	if w.newDir {
+		if err := l.syncDir(); err != nil {
+			return err
+		}
+	}
 	if w.epochs != nil {
 		if err := checkpoint.WriteEpochs(l.fs(), l.dir, w.epochs); err != nil {
 			return err
@@ -148,6 +157,10 @@ func (l *Log) finish() error {
 		return nil // what is on the disk is for recovery to judge
 	}
 	l.appending.Lock()
+	if l.fresh() {
+		l.appending.Unlock()
+		return nil
+	}
 	err := l.active().seal()
 	if err == nil && (len(l.snapshots) > 0 || l.hasProducers()) {
 		err = l.writeSnapshot(l.LogEnd())

@@ -37,6 +37,7 @@ type entries struct {
 
 	mu     sync.RWMutex
 	loaded bool // stored is known
+	unmade bool // the file may not be there: flush makes it, even for no entry
 	stored int  // entries in the file
 	tail   []byte
 }
@@ -244,7 +245,7 @@ func (x *entries) flush() error {
 	x.mu.RLock()
 	n := len(x.tail) / x.width
 	x.mu.RUnlock()
-	if n == 0 {
+	if n == 0 && !x.unmade {
 		return nil
 	}
 	return x.write(n)
@@ -258,6 +259,7 @@ func (x *entries) write(n int) error {
 		return err
 	}
 	defer x.file.release()
+	x.unmade = false
 	data := x.tail[:n*x.width]
 	if _, err := f.WriteAt(data, int64(x.stored)*int64(x.width)); err != nil {
 		return fmt.Errorf("write %d entries to %s: %w", n, x.file.path, err)

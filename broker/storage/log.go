@@ -52,6 +52,9 @@ type Options struct {
 	// before bytes are taken away: the new point has to be durable when it
 	// returns, or a crash would trust what was never fsynced. It may be nil.
 	LowerRecoveryPoint func(*Log, kafka.Offset) error
+	// SyncParent makes the name of Dir durable; many logs share one call. It may be
+	// nil where Dir is durable already, and is called with the log's locks held.
+	SyncParent func() error
 }
 
 // Log is one partition on disk. It is safe for concurrent use: appends and
@@ -79,6 +82,8 @@ type Log struct {
 	// appending serialises all that changes the log.
 	appending sync.Mutex
 	closed    bool
+	unmade    bool           // the log's directory is not there yet
+	newDir    bool           // the directory or its partition.metadata may not be fsynced
 	unflushed int64          // records since the recovery point
 	newFiles  bool           // names in the directory that are not fsynced
 	snapshots []kafka.Offset // of the producers, ascending

@@ -18,16 +18,43 @@ import (
 // before the first batch that is torn or damaged, and builds the indexes of what
 // it read anew (LogLoader). The caller opens a directory once.
 func Open(o Options) (*Log, error) {
+	l := newLog(o)
+	if err := l.load(); err != nil {
+		return nil, fmt.Errorf("open the log of %s in %s: %w", o.Partition, o.Dir, err)
+	}
+	return l, nil
+}
+
+func newLog(o Options) *Log {
 	l := &Log{options: o, files: o.Files, dir: o.Dir, logger: o.Logger}
 	if l.logger == nil {
 		l.logger = slog.New(slog.DiscardHandler)
 	}
 	l.SetConfig(o.Config)
 	l.producers = producer.New(o.LogStart, o.ProducerExpirationMs)
-	if err := l.load(); err != nil {
-		return nil, fmt.Errorf("open the log of %s in %s: %w", o.Partition, o.Dir, err)
+	return l
+}
+
+// begin returns the empty log of a new partition. It touches no file: Make or the
+// first append makes the directory (see makeDir).
+func begin(o Options) *Log {
+	l := newLog(o)
+	l.epochs = new(checkpoint.Epochs)
+	l.unmade = true
+	end := l.beginAt(o.LogStart)
+	if err := l.begin(end); err != nil {
+		panic(fmt.Sprintf("storage: begin the log of %s: %v", o.Partition, err))
 	}
-	return l, nil
+	return l
+}
+
+// beginAt gives the log its first segment, which has no file before the first
+// append.
+func (l *Log) beginAt(base kafka.Offset) kafka.Offset {
+	l.newDir = true
+	l.segments.Store(&[]*segment{freshSegment(l.files, l.dir, base, l.options.NowMs, l.prepare)})
+	l.producers.Clear(base)
+	return base
 }
 
 func (l *Log) load() error {
@@ -60,15 +87,9 @@ func (l *Log) findLog(all []*segment, names []string) (kafka.Offset, error) {
 		if err := l.dropSnapshots(0); err != nil {
 			return 0, err
 		}
-		s, err := createSegment(l.files, l.dir, l.options.LogStart, "", l.options.NowMs)
-		if err != nil {
-			return 0, err
-		}
-		l.newFiles = true
-		l.segments.Store(&[]*segment{s})
-		l.producers.Clear(s.base)
-		return s.base, nil
+		return l.beginAt(l.options.LogStart), nil
 	}
+	l.newDir = !l.options.Clean
 	if err := l.completeIndexes(all, names); err != nil {
 		return 0, err
 	}

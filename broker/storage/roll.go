@@ -32,6 +32,15 @@ func (l *Log) roll(base kafka.Offset, nowMs int64) (*segment, error) {
 	if base <= old.base {
 		panic(fmt.Sprintf("storage: roll %s to %d, its active segment begins at %d", l.options.Partition, base, old.base))
 	}
+	if old.prepare != nil { // the first batch is too far from where the log begins
+		if err := l.prepare(); err != nil {
+			return nil, err
+		}
+		if err := createEmpty(l.fs(), old.log.path); err != nil {
+			return nil, err
+		}
+		old.prepare = nil
+	}
 	if err := old.seal(); err != nil {
 		return nil, err
 	}

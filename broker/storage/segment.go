@@ -28,6 +28,10 @@ type segment struct {
 	synced atomic.Int64 // bytes known to be on the disk
 
 	// The rest belongs to the appender.
+
+	// prepare is not nil where the segment has no file yet: it makes ready what its
+	// first bytes need.
+	prepare    func() error
 	sinceIndex int64 // bytes since the last entry of the index
 	largest    timed // timestamp so far
 	timeKnown  bool  // largest has been read from the time index
@@ -53,31 +57,60 @@ func newSegment(files *Files, dir string, base kafka.Offset, extra string, nowMs
 	}
 }
 
+// freshSegment describes an empty segment that has no file yet: the first append
+// makes its log file, and who finishes its indexes makes theirs. prepare is called
+// before.
+func freshSegment(files *Files, dir string, base kafka.Offset, nowMs int64, prepare func() error) *segment {
+	s := newSegment(files, dir, base, "", nowMs)
+	s.empty()
+	s.offsets.unmade, s.times.unmade = true, true
+	s.prepare = prepare
+	return s
+}
+
+// empty says that the segment has no batch and its indexes no entry.
+func (s *segment) empty() {
+	s.offsets.loaded, s.times.loaded = true, true
+	s.timeKnown, s.timeRight = true, true
+}
+
 // createSegment makes the files of an empty segment. They replace what has
 // their names: remains of a segment whose log file is gone.
 func createSegment(files *Files, dir string, base kafka.Offset, extra string, nowMs int64) (*segment, error) {
 	s := newSegment(files, dir, base, extra, nowMs)
 	for _, h := range []*file{s.log, s.offsets.file, s.times.file} {
-		f, err := vfs.Create(files.fs, h.path)
-		if err != nil {
-			return nil, fmt.Errorf("create %s: %w", h.path, err)
-		}
-		if err := f.Close(); err != nil {
-			return nil, fmt.Errorf("create %s: %w", h.path, err)
+		if err := createEmpty(files.fs, h.path); err != nil {
+			return nil, err
 		}
 	}
 	if err := files.fs.Remove(s.aborted.file.path); err != nil && !errors.Is(err, errNotExist) {
 		return nil, fmt.Errorf("remove the index of a segment that is gone: %w", err)
 	}
-	s.offsets.loaded, s.times.loaded = true, true
-	s.timeKnown, s.timeRight = true, true
+	s.empty()
 	return s, nil
+}
+
+func createEmpty(fs vfs.FS, path string) error {
+	f, err := vfs.Create(fs, path)
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("create %s: %w", path, err)
+	}
+	return nil
 }
 
 // append writes whole batches, whose offsets are right, to the end of the file
 // and indexes them (LogSegment.append). The bytes are not counted in size yet:
 // publish does that. interval is index.interval.bytes.
 func (s *segment) append(records []byte, interval int64) error {
+	if s.prepare != nil {
+		if err := s.prepare(); err != nil {
+			return err
+		}
+		s.prepare = nil
+	}
 	f, err := s.log.acquire()
 	if err != nil {
 		return err
@@ -167,8 +200,12 @@ func (s *segment) firstTimestamp() (int64, error) {
 	return s.first, nil
 }
 
-// seal finishes the indexes of a segment that takes no more appends.
+// seal finishes the indexes of a segment that takes no more appends. One that has
+// no file has no indexes either.
 func (s *segment) seal() error {
+	if s.prepare != nil {
+		return nil
+	}
 	if err := s.knowTime(); err != nil {
 		return err
 	}

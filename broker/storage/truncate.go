@@ -144,6 +144,9 @@ func (l *Log) cutSegment(s *segment, to kafka.Offset) (kafka.Offset, error) {
 
 // startAt drops all segments and begins one.
 func (l *Log) startAt(at kafka.Offset) error {
+	if err := l.makeDir(); err != nil {
+		return err
+	}
 	old := *l.segments.Load()
 	if err := l.drop(old); err != nil {
 		return err

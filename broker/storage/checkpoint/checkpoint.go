@@ -6,9 +6,9 @@
 // It also holds Epochs, what a log knows of the leaders that wrote it, because
 // that is the content of one of these files and nothing more.
 //
-// Every write is durable when it returns (vfs.Replace: temporary file, fsync,
-// rename, fsync of the directory): after a crash there is the old content or the
-// new. A damaged file gives an error that names the file and the line; the caller
+// Every write but that of partition.metadata is durable when it returns
+// (vfs.Replace: temporary file, fsync, rename, fsync of the directory): after a
+// crash there is the old content or the new. A damaged file gives an error that names the file and the line; the caller
 // knows whether it can do without.
 //
 // The functions hold no state and may be called from anywhere; writes of one file

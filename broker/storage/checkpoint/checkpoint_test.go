@@ -162,7 +162,7 @@ func TestWritesAreDurable(t *testing.T) {
 		epochs := &Epochs{}
 		epochs.Assign(kafka.LeaderEpoch(i), i)
 		offsets := Offsets{{Topic: "a", Partition: 1}: i}
-		if err := errors.Join(WriteOffsets(mem, HighWatermark, offsets), WriteEpochs(mem, "", epochs), WriteTopicID(mem, "", id)); err != nil {
+		if err := errors.Join(WriteOffsets(mem, HighWatermark, offsets), WriteEpochs(mem, "", epochs), WriteTopicID(mem, "", id), SyncTopicID(mem, "")); err != nil {
 			t.Fatal(err)
 		}
 		crashed := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rand.New(rand.NewPCG(uint64(i), 1))})
@@ -175,6 +175,28 @@ func TestWritesAreDurable(t *testing.T) {
 		if fmt.Sprint(gotOffsets) != fmt.Sprint(offsets) || fmt.Sprint(gotEpochs.All()) != fmt.Sprint(epochs.All()) || gotID != id {
 			t.Fatalf("round %d: found %v %v %v", i, gotOffsets, gotEpochs, gotID)
 		}
+	}
+}
+
+// TestTopicIDIsWholeOrNothing: the end of the process leaves partition.metadata as
+// it was or whole; a power loss before SyncTopicID may take it.
+func TestTopicIDIsWholeOrNothing(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	id := kafka.TopicID{1, 2, 3}
+	if err := WriteTopicID(mem, "", id); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok, err := ReadTopicID(mem.CrashClone(vfs.CrashCloneCfg{}), ""); ok || err != nil {
+		t.Fatalf("durable without fsync: %v", err)
+	}
+	if err := SyncTopicID(mem, ""); err != nil {
+		t.Fatal(err)
+	}
+	if got, ok, err := ReadTopicID(mem.CrashClone(vfs.CrashCloneCfg{}), ""); !ok || err != nil || got != id {
+		t.Fatalf("after fsync: %v %v %v", got, ok, err)
+	}
+	if err := SyncTopicID(vfs.NewMem(), ""); err != nil {
+		t.Fatalf("a directory without the file: %v", err)
 	}
 }
 

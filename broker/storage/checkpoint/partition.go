@@ -1,7 +1,9 @@
 package checkpoint
 
 import (
+	"errors"
 	"fmt"
+	iofs "io/fs"
 	"strconv"
 	"strings"
 
@@ -25,13 +27,50 @@ func ReadTopicID(fs vfs.FS, dir string) (id kafka.TopicID, ok bool, err error) {
 	return id, err == nil, err
 }
 
-// WriteTopicID replaces partition.metadata of a partition's directory durably.
+// WriteTopicID gives a partition's directory its partition.metadata. The file takes
+// its name when it is whole, so that the end of the process leaves all of it or
+// nothing; it is not fsynced, so that a power loss may leave it missing or empty.
+// That is for SyncTopicID to rule out, before anything in the directory may count
+// as durable: making a partition costs no fsync that way.
 func WriteTopicID(fs vfs.FS, dir string, id kafka.TopicID) error {
 	path := fs.PathJoin(dir, PartitionMetadata)
-	if err := vfs.Replace(fs, path, AppendTopicID(nil, id)); err != nil {
+	err := write(fs, path+".tmp", AppendTopicID(nil, id))
+	if err == nil {
+		err = fs.Rename(path+".tmp", path)
+	}
+	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
+}
+
+func write(fs vfs.FS, path string, data []byte) error {
+	f, err := vfs.Create(fs, path)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Close())
+}
+
+// SyncTopicID makes the content of partition.metadata durable, and the names in
+// the partition's directory. A directory without the file is left as it is: it
+// is one from before topics had ids.
+func SyncTopicID(fs vfs.FS, dir string) error {
+	path := fs.PathJoin(dir, PartitionMetadata)
+	switch _, err := fs.Stat(path); {
+	case err == nil:
+		f, err := vfs.OpenReadWrite(fs, path)
+		if err == nil {
+			err = errors.Join(f.Sync(), f.Close())
+		}
+		if err != nil {
+			return fmt.Errorf("fsync %s: %w", path, err)
+		}
+	case !errors.Is(err, iofs.ErrNotExist):
+		return fmt.Errorf("look for %s: %w", path, err)
+	}
+	return vfs.SyncDir(fs, dir)
 }
 
 // AppendTopicID appends the content of partition.metadata to dst. It ends
