@@ -113,6 +113,7 @@ func TestNewLogsSurviveACrash(t *testing.T) {
 	}
 	watched := errorfs.Wrap(mem, errorfs.InjectorFunc(look))
 	made := dirsOptions(t, watched, "/a")
+	made.RecoveryThreads = 1 // so that images are taken one at a time
 	d := mustOpenDirs(t, made)
 	o = made
 	steps := func(i int, l *Log) {
