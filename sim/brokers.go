@@ -1,0 +1,378 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"kvorum/broker/storage"
+	"kvorum/internal/kafka"
+	"kvorum/metadatalog/image"
+	"kvorum/metadatalog/replay"
+	"kvorum/protocol/batch"
+	"kvorum/protocol/errors"
+)
+
+// broker is one broker: the shell around the cores of its partitions, and what is
+// on its disk.
+type broker struct {
+	w      *World
+	id     kafka.BrokerID
+	up     bool
+	paused bool
+	lives  int
+	skew   int64
+
+	// On disk: the file system of the partitions, the checkpoints beside them,
+	// which are written in one durable step, and the metadata log, which is fsynced
+	// before anybody acts on it.
+	fs          *vfs.MemFS
+	checkpoints map[kafka.TopicPartition]checkpoint
+	metadata    [][]byte
+	// intactEpoch is the last registration whose directories are known to have kept
+	// what was written: it stays through a kill, which costs no page cache, and is
+	// kafka.NoBrokerEpoch after a loss of power (without it the controllers have to
+	// take every kill for a loss, and three kills for the loss of everything).
+	intactEpoch kafka.BrokerEpoch
+
+	// In memory.
+	files      *storage.Files
+	replay     *replay.Replayer
+	partitions []*partition // in the order in which the image gave them
+	epoch      kafka.BrokerEpoch
+	unfenced   bool
+	stopping   bool
+	published  kafka.Offset // end of what the partitions act on
+
+	metadataWait, heartbeatWait waiting
+	heartbeatDue                int64
+}
+
+// checkpoint is what the checkpoint files know of a partition.
+type checkpoint struct{ highWatermark, recovery kafka.Offset }
+
+// waiting is a request without an answer, and when it is given up.
+type waiting struct {
+	call  uint64
+	until int64
+}
+
+const requestTimeoutMs = 1000
+
+// begin takes a call; done ends it and reports whether its answer is still waited
+// for.
+func (q *waiting) begin(now int64) uint64 {
+	q.call++
+	q.until = now + requestTimeoutMs
+	return q.call
+}
+
+func (q *waiting) busy(now int64) bool { return q.until > now }
+
+func (q *waiting) done(call uint64) bool {
+	if call != q.call || q.until == 0 {
+		return false
+	}
+	q.until = 0
+	return true
+}
+
+func (w *World) newBroker(id kafka.BrokerID) *broker {
+	return &broker{w: w, id: id, fs: vfs.NewCrashableMem(), checkpoints: map[kafka.TopicPartition]checkpoint{}, intactEpoch: kafka.NoBrokerEpoch}
+}
+
+func (b *broker) node() node   { return node(b.id) }
+func (b *broker) clock() int64 { return b.w.now + b.skew }
+
+// start is a start of the process: what is in memory is what the disk says.
+func (b *broker) start() {
+	b.up, b.paused, b.unfenced, b.stopping = true, false, false, false
+	b.lives++
+	b.files = storage.NewFiles(b.fs, 1000)
+	b.partitions, b.epoch, b.published = nil, kafka.NoBrokerEpoch, 0
+	b.metadataWait, b.heartbeatWait, b.heartbeatDue = waiting{}, waiting{}, 0
+	b.replay = replay.New(nil)
+	for _, data := range b.metadata {
+		if _, err := b.replay.Feed(data); err != nil {
+			b.w.fail("MetadataLogMatching", "broker %d cannot replay its own metadata log: %v", b.id, err)
+		}
+	}
+	b.w.tell("broker %d starts for the %d. time with metadata up to %d", b.id, b.lives, b.replay.NextOffset())
+}
+
+// kill is kill -9: the kernel keeps what was written.
+func (b *broker) kill() {
+	b.up = false
+	b.w.tell("broker %d is killed", b.id)
+	b.w.event("broker killed")
+}
+
+// losePower is a kill that takes what was not synced, but for files that the
+// kernel has written back by chance.
+func (b *broker) losePower() {
+	b.up, b.intactEpoch = false, kafka.NoBrokerEpoch
+	if b.w.chance(2) {
+		b.writeBack("/")
+	}
+	b.fs = b.fs.CrashClone(vfs.CrashCloneCfg{})
+	b.w.tell("broker %d loses its power", b.id)
+	b.w.event("broker lost power")
+}
+
+// writeBack makes some of the files below a directory durable, in the order of
+// their names: the file system's own choice would not be the same in each run.
+func (b *broker) writeBack(dir string) {
+	names, err := b.fs.List(dir)
+	if err != nil {
+		panic(err)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		file := b.fs.PathJoin(dir, name)
+		info, err := b.fs.Stat(file)
+		switch {
+		case err != nil:
+			panic(err)
+		case info.IsDir():
+			b.writeBack(file)
+		case b.w.chance(3):
+			syncFile(b, file)
+		}
+	}
+	if b.w.chance(2) {
+		syncFile(b, dir)
+	}
+}
+
+// stopped ends the process after a controlled shutdown.
+func (b *broker) stopped() {
+	for _, p := range b.partitions {
+		if err := p.log.Close(); err != nil {
+			panic(err)
+		}
+		b.checkpoints[p.name] = checkpoint{p.log.HighWatermark(), p.log.LogEnd()}
+	}
+	b.up = false
+	b.w.tell("broker %d has stopped in order", b.id)
+	b.w.event("controlled shutdown")
+}
+
+// chore is the next thing that a broker does.
+func (b *broker) chore() {
+	if !b.up || b.paused {
+		return
+	}
+	switch p := b.w.rnd.IntN(100); {
+	case p < 15:
+		b.fetchMetadata()
+	case p < 25:
+		b.report()
+	case p < 27:
+		b.flush()
+	case len(b.partitions) == 0:
+	case p < 80:
+		b.partitions[b.w.rnd.IntN(len(b.partitions))].fetch()
+	case p < 90:
+		b.partitions[b.w.rnd.IntN(len(b.partitions))].tick()
+	default:
+		b.partitions[b.w.rnd.IntN(len(b.partitions))].proposeAgain()
+	}
+}
+
+// flush makes one partition durable, and now and then checkpoints all high
+// watermarks.
+func (b *broker) flush() {
+	if len(b.partitions) == 0 {
+		return
+	}
+	p := b.partitions[b.w.rnd.IntN(len(b.partitions))]
+	if err := p.log.Flush(); err != nil {
+		panic(err)
+	}
+	c := b.checkpoints[p.name]
+	c.recovery = p.log.RecoveryPoint()
+	b.checkpoints[p.name] = c
+	b.w.event("partition flushed")
+	for _, p := range b.partitions {
+		c := b.checkpoints[p.name]
+		c.highWatermark = p.log.HighWatermark()
+		b.checkpoints[p.name] = c
+	}
+}
+
+// someController is the active one, or now and then any.
+func (b *broker) someController() *controllerNode {
+	if c := b.w.activeController(); c != nil && !b.w.chance(10) {
+		return c
+	}
+	return b.w.controllers[b.w.rnd.IntN(controllerCount)]
+}
+
+// fetchMetadata asks a controller for the metadata log behind what the disk has.
+func (b *broker) fetchMetadata() {
+	if b.metadataWait.busy(b.w.now) {
+		return
+	}
+	call, from, c := b.metadataWait.begin(b.w.now), b.replay.NextOffset(), b.someController()
+	if from != b.metadataEnd() {
+		panic("sim: the replay is not where the disk is")
+	}
+	life := b.lives
+	b.w.send(b.node(), c.node(), func() {
+		if !c.active() {
+			return
+		}
+		data := c.raft.Batches(from)
+		b.w.send(c.node(), b.node(), func() {
+			if b.lives == life && b.metadataWait.done(call) {
+				b.takeMetadata(data)
+			}
+		})
+	})
+}
+
+func (b *broker) metadataEnd() kafka.Offset {
+	if len(b.metadata) == 0 {
+		return 0
+	}
+	var end kafka.Offset
+	for v := range batch.All(b.metadata[len(b.metadata)-1]) {
+		end = v.EndOffset()
+	}
+	return end
+}
+
+// takeMetadata stores committed batches and acts on them.
+func (b *broker) takeMetadata(data []byte) {
+	if len(data) == 0 {
+		return
+	}
+	n := 0
+	for v := range batch.All(data) {
+		n += v.Size()
+		if b.w.chance(8) {
+			break
+		}
+	}
+	b.metadata = append(b.metadata, data[:n:n])
+	if _, err := b.replay.Feed(data[:n]); err != nil {
+		b.w.fail("MetadataLogMatching", "broker %d cannot replay the metadata log: %v", b.id, err)
+	}
+	b.publish()
+}
+
+// publish lets the partitions act on the image, once it holds this registration:
+// what an older incarnation was is not for this one to be.
+func (b *broker) publish() {
+	im := b.replay.Image()
+	me := im.Broker(b.id)
+	if b.epoch == kafka.NoBrokerEpoch || me == nil || me.Epoch < b.epoch {
+		return
+	}
+	b.published = b.replay.NextOffset()
+	for t := range im.Topics() {
+		for id, p := range t.Partitions() {
+			b.assign(im, t, id, p)
+		}
+	}
+}
+
+func (b *broker) assign(im *image.Image, t *image.Topic, id kafka.PartitionID, state *image.Partition) {
+	mine := false
+	for _, r := range state.Replicas {
+		mine = mine || r == b.id
+	}
+	if !mine {
+		return
+	}
+	name := kafka.TopicPartition{Topic: t.Name, Partition: id}
+	p := b.partition(name)
+	if p == nil {
+		p = b.open(name, t.ID)
+		b.partitions = append(b.partitions, p)
+	}
+	p.assume(im, state)
+}
+
+func (b *broker) partition(name kafka.TopicPartition) *partition {
+	for _, p := range b.partitions {
+		if p.name == name {
+			return p
+		}
+	}
+	return nil
+}
+
+// report sends the registration, or a heartbeat when it is due.
+func (b *broker) report() {
+	if b.heartbeatWait.busy(b.w.now) || b.clock() < b.heartbeatDue {
+		return
+	}
+	call := b.heartbeatWait.begin(b.w.now)
+	b.heartbeatDue = b.clock() + heartbeatMs
+	if b.epoch == kafka.NoBrokerEpoch {
+		b.w.ask(b.node(), b.someController(), b.registration(), func(r kmsg.Response) {
+			if b.heartbeatWait.done(call) {
+				b.registered(r)
+			}
+		})
+		return
+	}
+	req := kmsg.NewPtrBrokerHeartbeatRequest()
+	req.Version = 1
+	req.BrokerID, req.BrokerEpoch, req.CurrentMetadataOffset = int32(b.id), int64(b.epoch), int64(b.published)-1
+	req.WantFence, req.WantShutdown = b.published == 0, b.stopping
+	b.w.ask(b.node(), b.someController(), req, func(r kmsg.Response) {
+		if b.heartbeatWait.done(call) {
+			b.beaten(r)
+		}
+	})
+}
+
+func (b *broker) registration() kmsg.Request {
+	req := kmsg.NewPtrBrokerRegistrationRequest()
+	req.Version = 4
+	req.BrokerID, req.ClusterID = int32(b.id), clusterID
+	req.IncarnationID = kafka.UUID{0: 5, 13: byte(b.lives >> 8), 14: byte(b.lives), 15: byte(b.id)}
+	req.PreviousBrokerEpoch = int64(b.intactEpoch)
+	l := kmsg.NewBrokerRegistrationRequestListener()
+	l.Name, l.Host, l.Port = "PLAINTEXT", "localhost", uint16(9092+b.id)
+	req.Listeners = append(req.Listeners, l)
+	req.LogDirs = append(req.LogDirs, kafka.DirectoryID{0: 2, 15: byte(b.id)})
+	for _, r := range image.SupportedFeatures() {
+		f := kmsg.NewBrokerRegistrationRequestFeature()
+		f.Name, f.MinSupportedVersion, f.MaxSupportedVersion = r.Name, r.MinSupportedVersion, r.MaxSupportedVersion
+		req.Features = append(req.Features, f)
+	}
+	return req
+}
+
+func (b *broker) registered(r kmsg.Response) {
+	resp, ok := r.(*kmsg.BrokerRegistrationResponse)
+	if !ok || resp.ErrorCode != 0 {
+		return
+	}
+	b.epoch, b.heartbeatDue = kafka.BrokerEpoch(resp.BrokerEpoch), 0
+	b.intactEpoch = b.epoch
+	b.w.tell("broker %d is registered with epoch %d", b.id, b.epoch)
+	b.publish()
+}
+
+func (b *broker) beaten(r kmsg.Response) {
+	resp, ok := r.(*kmsg.BrokerHeartbeatResponse)
+	if !ok || errors.Code(resp.ErrorCode) != errors.None {
+		return
+	}
+	if b.unfenced == resp.IsFenced {
+		b.unfenced = !resp.IsFenced
+		b.w.tell("broker %d is fenced: %t", b.id, resp.IsFenced)
+	}
+	if resp.ShouldShutdown && b.stopping {
+		b.stopped()
+	}
+}
+
+// String is for the trace.
+func (b *broker) String() string { return fmt.Sprintf("broker %d", b.id) }

@@ -1,0 +1,47 @@
+package sim
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Coverage counts what happened, by name.
+type Coverage map[string]int
+
+// Events are what a set of runs has to have seen; one that is never seen means
+// that the world does not do what it says.
+var Events = []string{
+	"acknowledged", "active controller", "append refused by the state machine", "broker killed", "broker lost power", "broker paused", "clock jumped",
+	"controlled shutdown", "controller killed", "controllers all gone", "divergence told", "duplicate recognised", "everything killed", "follower truncated",
+	"ISR change proposed", "leader began", "message lost on a cut link", "min ISR changed", "partition flushed", "partitioned", "preferred leaders asked for",
+	"produce refused under min ISR", "produce retried", "proposal lost", "raft election", "zombie leader began",
+}
+
+// Add adds the counts of another run.
+func (c Coverage) Add(other Coverage) {
+	for name, n := range other {
+		c[name] += n
+	}
+}
+
+// Missing are the Events that never happened.
+func (c Coverage) Missing() []string {
+	var none []string
+	for _, name := range Events {
+		if c[name] == 0 {
+			none = append(none, name)
+		}
+	}
+	return none
+}
+
+// String is a table, one event a line.
+func (c Coverage) String() string {
+	var out strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(c)) {
+		fmt.Fprintf(&out, "%12d  %s\n", c[name], name)
+	}
+	return out.String()
+}

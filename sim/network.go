@@ -1,0 +1,99 @@
+package sim
+
+// network is what is between the nodes: messages on their way, which may arrive
+// in any order, late, or never.
+type network struct {
+	messages []message
+	cut      map[[2]node]int // directed links and how many faults cut them
+}
+
+// message is one request or answer.
+type message struct {
+	from, to node
+	life     int // of the receiver when it was sent: a restarted process has new connections
+	arrive   func()
+}
+
+// maxMessages bounds the messages on their way. All senders wait for an answer or
+// a timeout before they send again, so that a healthy world has a few dozen.
+const maxMessages = 400
+
+// send puts a message on its way. What crosses a cut link is lost; so is what a
+// process that is gone would have got.
+func (w *World) send(from, to node, arrive func()) {
+	if w.network.cut[[2]node{from, to}] > 0 {
+		w.event("message lost on a cut link")
+		return
+	}
+	if len(w.network.messages) >= maxMessages {
+		w.fail("Bounded", "more than %d messages are on their way", maxMessages)
+	}
+	w.network.messages = append(w.network.messages, message{from, to, w.life(to), arrive})
+}
+
+// life counts the starts of a process.
+func (w *World) life(n node) int {
+	switch {
+	case n == outside:
+		return 0
+	case n >= firstController:
+		return w.controllers[n-firstController].lives
+	default:
+		return w.brokers[n].lives
+	}
+}
+
+// receives reports whether a process takes messages now.
+func (w *World) receives(n node) bool {
+	switch {
+	case n == outside:
+		return true
+	case n >= firstController:
+		return !w.controllers[n-firstController].paused
+	default:
+		return !w.brokers[n].paused
+	}
+}
+
+// alive reports whether there is a process at all.
+func (w *World) alive(n node) bool {
+	switch {
+	case n == outside:
+		return true
+	case n >= firstController:
+		return w.controllers[n-firstController].up
+	default:
+		return w.brokers[n].up
+	}
+}
+
+// deliver brings one message, mostly an old one, to its receiver.
+func (w *World) deliver() {
+	n := len(w.network.messages)
+	if n == 0 {
+		return
+	}
+	i := w.rnd.IntN(n)
+	if !w.chance(4) {
+		i = w.rnd.IntN(1 + i)
+	}
+	m := w.network.messages[i]
+	if w.alive(m.to) && m.life == w.life(m.to) && !w.receives(m.to) {
+		return // it is paused: its kernel holds the message
+	}
+	w.network.messages = append(w.network.messages[:i], w.network.messages[i+1:]...)
+	if w.network.cut[[2]node{m.from, m.to}] > 0 || !w.alive(m.to) || m.life != w.life(m.to) {
+		return
+	}
+	m.arrive()
+}
+
+// cutLink loses what one node sends to another, until the returned function is
+// called.
+func (w *World) cutLink(from, to node) (heal func()) {
+	if w.network.cut == nil {
+		w.network.cut = map[[2]node]int{}
+	}
+	w.network.cut[[2]node{from, to}]++
+	return func() { w.network.cut[[2]node{from, to}]-- }
+}

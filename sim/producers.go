@@ -1,0 +1,190 @@
+package sim
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"kvorum/internal/kafka"
+	"kvorum/metadatalog/image"
+	"kvorum/protocol/batch"
+	"kvorum/protocol/errors"
+)
+
+const producerCount = 4
+
+// topics of the world: the one with two in-sync replicas is what the fault bound
+// is stated for; the other one's min.insync.replicas goes up and down.
+var topics = []string{"steady", "changing"}
+
+const partitionsPerTopic = 2
+
+// names are all partitions.
+func names() []kafka.TopicPartition {
+	var all []kafka.TopicPartition
+	for _, t := range topics {
+		for id := range partitionsPerTopic {
+			all = append(all, kafka.TopicPartition{Topic: t, Partition: kafka.PartitionID(id)})
+		}
+	}
+	return all
+}
+
+// client is an idempotent producer with acks=all and one request at a time to
+// each partition.
+type client struct {
+	id    kafka.ProducerID
+	lanes []*lane
+}
+
+// lane is a producer's way to one partition.
+type lane struct {
+	name    kafka.TopicPartition
+	next    int32 // sequence
+	batch   []byte
+	count   int32
+	waiting waiting
+	// epoch is the newest leader epoch that the client has seen: it does not go back
+	// to the leader of an older one (KIP-320).
+	epoch kafka.LeaderEpoch
+}
+
+func newClient(i int) *client {
+	p := &client{id: kafka.ProducerID(1000 + i)}
+	for _, name := range names() {
+		p.lanes = append(p.lanes, &lane{name: name})
+	}
+	return p
+}
+
+// chore sends the next batch of a lane, or the same again.
+func (p *client) chore(w *World) {
+	l := p.lanes[w.rnd.IntN(len(p.lanes))]
+	if l.waiting.busy(w.now) {
+		return
+	}
+	leader, epoch := w.leaderOf(l.name)
+	if leader == kafka.NoLeader || epoch < l.epoch {
+		return
+	}
+	l.epoch = epoch
+	if l.batch == nil {
+		if w.healing {
+			return
+		}
+		p.fill(w, l)
+	}
+	call, to, records := l.waiting.begin(w.now), w.brokers[leader], append([]byte(nil), l.batch...)
+	w.send(outside, to.node(), func() {
+		q, life := to.partition(l.name), to.lives
+		answer := func(at kafka.Offset, err error) {
+			if to.lives != life {
+				return
+			}
+			w.send(to.node(), outside, func() {
+				if l.waiting.done(call) {
+					p.answered(w, l, to, at, err)
+				}
+			})
+		}
+		if q == nil {
+			answer(0, errors.New(errors.UnknownTopicOrPartition, "not here"))
+			return
+		}
+		q.produce(records, answer)
+	})
+}
+
+// fill makes the next batch: some records of some bytes, whose value says who
+// wrote them and when.
+func (p *client) fill(w *World, l *lane) {
+	b := batch.NewBuilder(batch.None.Default())
+	b.SetProducer(p.id, 0, l.next, false)
+	l.count = 1 + w.rnd.Int32N(3)
+	for i := range l.count {
+		value := make([]byte, 16+w.rnd.IntN(200))
+		binary.BigEndian.PutUint64(value, uint64(p.id))
+		binary.BigEndian.PutUint64(value[8:], uint64(l.next+i))
+		b.Add(w.now, nil, value)
+	}
+	l.batch = b.AppendTo(nil, 0, kafka.NoEpoch)
+}
+
+// answered takes the answer: what is acknowledged is for ever.
+func (p *client) answered(w *World, l *lane, from *broker, at kafka.Offset, err error) {
+	switch code := errors.CodeOf(err); code {
+	case errors.None:
+		w.truth.acknowledged(w, l.name, at, p.id, l.next, l.count)
+		l.next, l.batch = l.next+l.count, nil
+			w.event("acknowledged")
+	case errors.OutOfOrderSequenceNumber, errors.InvalidProducerEpoch, errors.CorruptMessage, errors.DuplicateSequenceNumber:
+		w.fail("Idempotence", "producer %d, which has one request at a time, got %v from broker %d for sequence %d of %s; %s", p.id, err, from.id, l.next, l.name, w.describe())
+	default:
+		w.event("produce retried")
+	}
+}
+
+// leaderOf asks any live broker who leads a partition, as Metadata does.
+func (w *World) leaderOf(name kafka.TopicPartition) (kafka.BrokerID, kafka.LeaderEpoch) {
+	b := w.brokers[w.rnd.IntN(brokerCount)]
+	p := partitionIn(b.replay.Image(), name)
+	if !b.up || p == nil {
+		return kafka.NoLeader, kafka.NoEpoch
+	}
+	return p.Leader, p.LeaderEpoch
+}
+
+// createTopics makes the topics and waits for the answers.
+func (w *World) createTopics() {
+	made := map[string]bool{}
+	next := 0
+	w.calm("the topics", func() bool {
+		if next++; next%64 == 1 {
+			for _, name := range topics {
+				if c := w.activeController(); c != nil && !made[name] {
+					w.ask(outside, c, createTopic(name), func(r kmsg.Response) {
+						if resp, ok := r.(*kmsg.CreateTopicsResponse); ok {
+							made[name] = resp.Topics[0].ErrorCode == 0 || errors.Code(resp.Topics[0].ErrorCode) == errors.TopicAlreadyExists
+						}
+					})
+				}
+			}
+		}
+		return len(made) == len(topics) && made[topics[0]] && made[topics[1]]
+	})
+}
+
+func createTopic(name string) kmsg.Request {
+	req := kmsg.NewPtrCreateTopicsRequest()
+	req.Version = 7
+	t := kmsg.NewCreateTopicsRequestTopic()
+	t.Topic, t.NumPartitions, t.ReplicationFactor = name, partitionsPerTopic, brokerCount
+	c := kmsg.NewCreateTopicsRequestTopicConfig()
+	value := "2"
+	c.Name, c.Value = "min.insync.replicas", &value
+	t.Configs = append(t.Configs, c)
+	req.Topics = append(req.Topics, t)
+	return req
+}
+
+func alterMinISR(topic string, to int) kmsg.Request {
+	req := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	req.Version = 1
+	r := kmsg.NewIncrementalAlterConfigsRequestResource()
+	r.ResourceType, r.ResourceName = kmsg.ConfigResourceTypeTopic, topic
+	c := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
+	value := fmt.Sprint(to)
+	c.Name, c.Value = "min.insync.replicas", &value
+	r.Configs = append(r.Configs, c)
+	req.Resources = append(req.Resources, r)
+	return req
+}
+
+// minISROf reads what a topic's min.insync.replicas is in an image.
+func minISROf(im *image.Image, topic string) int {
+	if v, ok := im.ConfigValue(image.Resource{Type: image.ResourceTopic, Name: topic}, "min.insync.replicas"); ok {
+		return int(v[0] - '0')
+	}
+	return 1
+}

@@ -1,0 +1,195 @@
+package sim
+
+import (
+	"fmt"
+
+	"kvorum/internal/kafka"
+	"kvorum/metadatalog/image"
+	"kvorum/protocol/batch"
+)
+
+// truth is the oracle. It is written the slow and simple way, from what leaders
+// show below their high watermarks and from what producers were told; it knows
+// nothing of how either came about.
+//
+// The invariants are named as in the public TLA+ models:
+//
+//	ConsistentRead               what one leader shows below its high watermark, every later one shows
+//	LeaderCompleteness           who begins to lead has everything that is committed
+//	NeverTwoLeadersInOneEpoch    an epoch of a partition has one leader
+//	NoCommittedRecordLostGlobally what was acknowledged is committed, at the offset that was told
+//	Idempotence                  no sequence of a producer is committed twice, none is left out
+//	MetadataLogMatching          every controller has the same state at the same offset
+//	LogMatching                  below the high watermark replicas are the same bytes
+type truth struct {
+	logs    map[kafka.TopicPartition]*committedLog
+	leaders map[leaderKey]kafka.BrokerID
+	images  map[kafka.Offset][32]byte
+	newest  *image.Image
+}
+
+type leaderKey struct {
+	name  kafka.TopicPartition
+	epoch kafka.LeaderEpoch
+}
+
+// committedLog is what was ever committed in a partition.
+type committedLog struct {
+	batches []entry
+	end     kafka.Offset
+	next    map[kafka.ProducerID]int32
+}
+
+// entry is a committed batch.
+type entry struct {
+	base, end kafka.Offset
+	epoch     kafka.LeaderEpoch
+	producer  kafka.ProducerID
+	sequence  int32
+	crc       uint32
+}
+
+func (e entry) String() string {
+	return fmt.Sprintf("offsets %d to %d of epoch %d by producer %d from sequence %d", e.base, e.end-1, e.epoch, e.producer, e.sequence)
+}
+
+func newTruth() truth {
+	t := truth{logs: map[kafka.TopicPartition]*committedLog{}, leaders: map[leaderKey]kafka.BrokerID{}, images: map[kafka.Offset][32]byte{}}
+	for _, name := range names() {
+		t.logs[name] = &committedLog{next: map[kafka.ProducerID]int32{}}
+	}
+	return t
+}
+
+func entryOf(v batch.View) entry {
+	return entry{v.BaseOffset(), v.EndOffset(), v.Epoch(), v.ProducerID(), v.BaseSequence(), v.CRC()}
+}
+
+// committed takes what a leader shows below its high watermark beyond what is
+// known, after a look at the last batch that is.
+func (t *truth) committed(p *partition) {
+	known, hw := t.logs[p.name], p.log.HighWatermark()
+	if hw <= known.end {
+		return
+	}
+	from := known.end
+	if n := len(known.batches); n > 0 {
+		from = known.batches[n-1].base
+	}
+	t.compare(p, from, hw)
+}
+
+// compare reads a replica from an offset, where a batch begins, up to another.
+func (t *truth) compare(p *partition, from, upTo kafka.Offset) {
+	w, known := p.b.w, t.logs[p.name]
+	i := len(known.batches)
+	for i > 0 && known.batches[i-1].base >= from {
+		i--
+	}
+	for from < upTo {
+		data := p.read(from, upTo, 1<<20)
+		if len(data) == 0 {
+			w.fail("ConsistentRead", "broker %d shows nothing of %s at %d, its high watermark is %d", p.b.id, p.name, from, upTo)
+		}
+		for v, err := range batch.All(data) {
+			if err == nil {
+				err = v.CheckCRC()
+			}
+			if err != nil {
+				w.fail("ConsistentRead", "broker %d shows a broken batch of %s at %d: %v", p.b.id, p.name, from, err)
+			}
+			if from = v.EndOffset(); from > upTo {
+				break
+			}
+			switch e := entryOf(v); {
+			case i == len(known.batches):
+				t.add(w, p, known, e)
+			case known.batches[i] != e:
+				w.fail("ConsistentRead", "broker %d shows %s, %v, where %v was committed", p.b.id, p.name, e, known.batches[i])
+			}
+			i++
+		}
+	}
+}
+
+// add takes a batch as committed.
+func (t *truth) add(w *World, p *partition, known *committedLog, e entry) {
+	if e.base != known.end {
+		w.fail("ConsistentRead", "broker %d shows %s, %v, after offset %d", p.b.id, p.name, e, known.end)
+	}
+	if want := known.next[e.producer]; e.sequence != want {
+		w.fail("Idempotence", "%s has %v, where sequence %d is next", p.name, e, want)
+	}
+	known.next[e.producer] += int32(e.end - e.base)
+	known.batches, known.end = append(known.batches, e), e.end
+}
+
+// elected checks a broker that begins to lead.
+func (t *truth) elected(p *partition, epoch kafka.LeaderEpoch) {
+	w, key := p.b.w, leaderKey{p.name, epoch}
+	if was, ok := t.leaders[key]; ok && was != p.b.id {
+		w.fail("NeverTwoLeadersInOneEpoch", "brokers %d and %d both lead %s in epoch %d", was, p.b.id, p.name, epoch)
+	}
+	t.leaders[key] = p.b.id
+	known := t.logs[p.name]
+	if end := p.log.LogEnd(); end < known.end {
+		// A zombie of an old epoch may begin late; it leads nobody.
+		if newest := t.newest.TopicByName(p.name.Topic).Partition(p.name.Partition); newest.LeaderEpoch > epoch {
+			w.event("zombie leader began")
+			return
+		}
+		w.fail("LeaderCompleteness", "broker %d leads %s in epoch %d with a log up to %d, and %d is committed", p.b.id, p.name, epoch, end, known.end)
+	}
+	t.compare(p, 0, known.end)
+}
+
+// acknowledged checks what a producer was told.
+func (t *truth) acknowledged(w *World, name kafka.TopicPartition, at kafka.Offset, id kafka.ProducerID, sequence, count int32) {
+	for _, e := range t.logs[name].batches {
+		if e.base == at {
+			if e.producer != id || e.sequence != sequence || e.end != at+kafka.Offset(count) {
+				w.fail("NoCommittedRecordLostGlobally", "producer %d was told that sequence %d of %s is at %d, where %v is", id, sequence, name, at, e)
+			}
+			return
+		}
+	}
+	w.fail("NoCommittedRecordLostGlobally", "producer %d was told that sequence %d of %s is at %d, which is not committed", id, sequence, name, at)
+}
+
+// committedImage takes a controller's committed state: all have the same at the
+// same offset.
+func (t *truth) committedImage(w *World, im *image.Image) {
+	at := im.At().Offset
+	if t.newest == nil || at > t.newest.At().Offset {
+		tellChanges(w, t.newest, im)
+		t.newest = im
+		w.power.look(im)
+	}
+	if at%7 != 0 {
+		return // a hash costs as much as the whole image
+	}
+	h := im.Hash()
+	if was, ok := t.images[at]; ok && was != h {
+		w.fail("MetadataLogMatching", "two controllers have different states at offset %d", at)
+	}
+	t.images[at] = h
+}
+
+// tellChanges puts what became of the partitions into the story.
+func tellChanges(w *World, was, is *image.Image) {
+	for _, name := range names() {
+		now := partitionIn(is, name)
+		if now == nil || now == partitionIn(was, name) {
+			continue
+		}
+		w.tell("controllers: %s is led by %d in epoch %d.%d, ISR %v, ELR %v, last known %v, min ISR %d, at offset %d", name, now.Leader, now.LeaderEpoch,
+			now.PartitionEpoch, now.ISR, now.ELR, now.LastKnownELR, minISROf(is, name.Topic), is.At().Offset)
+	}
+}
+
+func partitionIn(im *image.Image, name kafka.TopicPartition) *image.Partition {
+	if im == nil || im.TopicByName(name.Topic) == nil {
+		return nil
+	}
+	return im.TopicByName(name.Topic).Partition(name.Partition)
+}
