@@ -35,6 +35,9 @@ type Node struct {
 	InitialControllers string
 	// ReleaseVersion is the value of --release-version, "" for the release's default.
 	ReleaseVersion string
+	// ZooKeeper is the value of zookeeper.connect: the node is a broker in ZooKeeper
+	// mode (Kafka 3), which knows no formatting and none of the controllers above.
+	ZooKeeper string
 	// Properties are added to server.properties and win over the defaults. With
 	// controller.quorum.voters among them the quorum is static (kraft.version 0),
 	// and neither Bootstrap nor InitialControllers is used.
@@ -89,6 +92,9 @@ func (n *Node) properties() string {
 	p["advertised.listeners"] = p["listeners"]
 	p["listener.security.protocol.map"] = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"
 	maps.Copy(p, n.Properties)
+	if n.ZooKeeper != "" {
+		n.zooKeeperMode(p)
+	}
 	if n.static() {
 		delete(p, "controller.quorum.bootstrap.servers")
 	}
@@ -97,6 +103,18 @@ func (n *Node) properties() string {
 		fmt.Fprintf(&text, "%s=%s\n", key, p[key])
 	}
 	return text.String()
+}
+
+// zooKeeperMode turns the properties of a KRaft broker into those of a broker in
+// ZooKeeper mode, but for what the test has set itself.
+func (n *Node) zooKeeperMode(p map[string]string) {
+	for _, key := range []string{"node.id", "process.roles", "controller.quorum.bootstrap.servers", "controller.listener.names", "listener.security.protocol.map"} {
+		if _, set := n.Properties[key]; !set {
+			delete(p, key)
+		}
+	}
+	p["broker.id"] = fmt.Sprint(n.ID)
+	p["zookeeper.connect"] = n.ZooKeeper
 }
 
 func (n *Node) static() bool { return n.Properties["controller.quorum.voters"] != "" }
@@ -114,12 +132,7 @@ func (n *Node) LogFile() string { return filepath.Join(n.Dir, "server.log") }
 // own storage tool, run by d, which may be of another release.
 func (n *Node) Format(ctx context.Context, t testing.TB, d *Driver) {
 	t.Helper()
-	if err := os.MkdirAll(n.Dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(n.PropertiesFile(), []byte(n.properties()), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	n.Configure(t)
 	args := []string{"format", "-t", n.ClusterID, "-c", n.PropertiesFile()}
 	switch {
 	case n.static():
@@ -136,6 +149,18 @@ func (n *Node) Format(ctx context.Context, t testing.TB, d *Driver) {
 	out, err := d.Tool(ctx, Storage, args...)
 	if err != nil || out.Exit != 0 {
 		t.Fatalf("format %s: %v\n%v", n, err, out)
+	}
+}
+
+// Configure writes server.properties: what Format does first, and all that a
+// broker in ZooKeeper mode needs. The node takes what has changed when it starts.
+func (n *Node) Configure(t testing.TB) {
+	t.Helper()
+	if err := os.MkdirAll(n.Dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(n.PropertiesFile(), []byte(n.properties()), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 

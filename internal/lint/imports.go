@@ -91,6 +91,7 @@ var confined = map[string][]string{
 	"github.com/twmb/franz-go/pkg/kgo":  {"cmd", "admin", "integration", "internal/deps"},
 	"github.com/twmb/franz-go/pkg/kadm": {"cmd", "admin", "integration", "internal/deps"},
 	"github.com/spf13/cobra":            {"cmd", "internal/deps"},
+	"github.com/go-zookeeper/zk":        {"migration"},
 }
 
 // room returns the room that a directory belongs to.
