@@ -23,26 +23,36 @@ const maxControllerResponse = 128 << 20
 // versionRange is what a peer serves of one API.
 type versionRange struct{ min, max int16 }
 
-// conn is one connection to a controller with one request on it at a time.
+// conn is one connection to a controller, or to another broker, with one request
+// on it at a time.
 type conn struct {
 	socket      net.Conn
+	peer        string // "controller" or "broker", for errors
 	address     string
 	clientID    string
 	versions    map[int16]versionRange
 	correlation int32
+	// reuses says that a response is done with before the next request: then its
+	// byte slices lie in frame, which is used again, as is out.
+	reuses     bool
+	out, frame []byte
 }
 
 // errNoVersion says that the peer serves no version of an API that we speak.
-var errNoVersion = errors.New("the controller serves no version of it that this broker speaks")
+var errNoVersion = errors.New("the peer serves no version of it that this broker speaks")
 
 // dialConn connects and asks which versions the peer serves, as Apache's brokers
 // do on each connection. ctx bounds both.
 func dialConn(ctx context.Context, address, clientID string) (*conn, error) {
+	return dialPeer(ctx, "controller", address, clientID)
+}
+
+func dialPeer(ctx context.Context, peer, address, clientID string) (*conn, error) {
 	socket, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("connect to controller %s: %w", address, err)
+		return nil, fmt.Errorf("connect to %s %s: %w", peer, address, err)
 	}
-	c := &conn{socket: socket, address: address, clientID: clientID}
+	c := &conn{socket: socket, peer: peer, address: address, clientID: clientID}
 	if err := c.negotiate(ctx); err != nil {
 		return nil, errors.Join(err, socket.Close())
 	}
@@ -58,7 +68,7 @@ func (c *conn) negotiate(ctx context.Context) error {
 	}
 	resp := body.(*kmsg.ApiVersionsResponse)
 	if resp.ErrorCode != 0 {
-		return fmt.Errorf("controller %s refuses ApiVersions: %w", c.address, wire.Code(resp.ErrorCode).Err())
+		return fmt.Errorf("%s %s refuses ApiVersions: %w", c.peer, c.address, wire.Code(resp.ErrorCode).Err())
 	}
 	c.versions = make(map[int16]versionRange, len(resp.ApiKeys))
 	for _, k := range resp.ApiKeys {
@@ -77,7 +87,7 @@ func (c *conn) do(ctx context.Context, req kmsg.Request) (kmsg.Response, error) 
 		version = min(version, api.Max)
 	}
 	if !ok || version < served.min {
-		return nil, fmt.Errorf("%s to controller %s: %w", kmsg.NameForKey(req.Key()), c.address, errNoVersion)
+		return nil, fmt.Errorf("%s to %s %s: %w", kmsg.NameForKey(req.Key()), c.peer, c.address, errNoVersion)
 	}
 	req.SetVersion(version)
 	return c.exchange(ctx, req)
@@ -102,15 +112,19 @@ func (c *conn) exchange(ctx context.Context, req kmsg.Request) (kmsg.Response, e
 		if cause := ctx.Err(); cause != nil {
 			err = cause
 		}
-		return nil, fmt.Errorf("%s to controller %s: %w", kmsg.NameForKey(req.Key()), c.address, err)
+		return nil, fmt.Errorf("%s to %s %s: %w", kmsg.NameForKey(req.Key()), c.peer, c.address, err)
 	}
 	return resp, nil
 }
 
 func (c *conn) roundTrip(req kmsg.Request) (kmsg.Response, error) {
 	c.correlation++
-	if _, err := c.socket.Write(protocol.AppendRequest(nil, c.correlation, &c.clientID, req)); err != nil {
+	c.out = protocol.AppendRequest(c.out[:0], c.correlation, &c.clientID, req)
+	if _, err := c.socket.Write(c.out); err != nil {
 		return nil, err
+	}
+	if !c.reuses {
+		c.out = nil
 	}
 	var size [4]byte
 	if _, err := io.ReadFull(c.socket, size[:]); err != nil {
@@ -120,7 +134,7 @@ func (c *conn) roundTrip(req kmsg.Request) (kmsg.Response, error) {
 	if n > maxControllerResponse {
 		return nil, fmt.Errorf("an answer of %d bytes, of which at most %d are taken", n, maxControllerResponse)
 	}
-	frame := make([]byte, n)
+	frame := c.room(int(n))
 	if _, err := io.ReadFull(c.socket, frame); err != nil {
 		return nil, err
 	}
@@ -130,6 +144,17 @@ func (c *conn) roundTrip(req kmsg.Request) (kmsg.Response, error) {
 		err = fmt.Errorf("the answer belongs to request %d, not to %d", id, c.correlation)
 	}
 	return resp, err
+}
+
+// room is where a response of n bytes goes.
+func (c *conn) room(n int) []byte {
+	if !c.reuses {
+		return make([]byte, n)
+	}
+	if cap(c.frame) < n {
+		c.frame = make([]byte, n+n/4)
+	}
+	return c.frame[:n]
 }
 
 func (c *conn) close() { c.socket.Close() } // nothing of ours is buffered in it

@@ -51,6 +51,8 @@ type Broker struct {
 	Logs LogRules
 	// ReplicaLagMax is how long a follower may be behind and stay in sync.
 	ReplicaLagMax time.Duration
+	// Fetch is how followers fetch.
+	Fetch FetchRules
 
 	// RecoveryThreads is how many logs of one directory are opened at a time.
 	RecoveryThreads int
@@ -60,6 +62,15 @@ type Broker struct {
 	FetchMaxBytes       int
 	FetchSessions       int
 	DescribedPartitions int
+}
+
+// FetchRules say how followers fetch from leaders, as the node was started with.
+type FetchRules struct {
+	Fetchers              int // for each other broker
+	MaxBytes, AnswerBytes int32
+	MinBytes              int32
+	MaxWait               time.Duration
+	Backoff, Timeout      time.Duration
 }
 
 // OffsetsTopic is how the topic of the group coordinators is made and kept.
@@ -142,6 +153,11 @@ func (p *nodeParser) broker(n *Node) {
 		}
 	}
 	b.ReplicaLagMax = p.millis("replica.lag.time.max.ms")
+	b.Fetch = FetchRules{
+		Fetchers: p.int("num.replica.fetchers"), MaxBytes: int32(p.int("replica.fetch.max.bytes")), AnswerBytes: int32(p.int("replica.fetch.response.max.bytes")),
+		MinBytes: int32(p.int("replica.fetch.min.bytes")), MaxWait: p.millis("replica.fetch.wait.max.ms"),
+		Backoff: p.millis("replica.fetch.backoff.ms"), Timeout: p.millis("replica.socket.timeout.ms"),
+	}
 	b.RecoveryThreads = p.int("num.recovery.threads.per.data.dir")
 	b.FetchMaxBytes, b.FetchSessions = p.int("fetch.max.bytes"), p.int("max.incremental.fetch.session.cache.slots")
 	b.DescribedPartitions = p.int("max.request.partition.size.limit")

@@ -10,7 +10,8 @@ import (
 // counters count what goes through. They are sums over all topics; what is
 // counted per topic is the handlers' business.
 type counters struct {
-	messagesIn, bytesIn, bytesOut, replicationBytesOut   atomic.Int64
+	messagesIn, bytesIn, bytesOut                        atomic.Int64
+	replicationBytesOut, replicationBytesIn              atomic.Int64
 	produceRequests, failedProduce, fetches, failedFetch atomic.Int64
 	isrShrinks, isrExpands, failedISRUpdates             atomic.Int64
 }
@@ -19,7 +20,7 @@ type counters struct {
 // are those of Kafka's BrokerTopicMetrics and ReplicaManager groups.
 type Counts struct {
 	// Sums since the start, over partitions: one request counts once for each.
-	MessagesIn, BytesIn, BytesOut, ReplicationBytesOut                         int64
+	MessagesIn, BytesIn, BytesOut, ReplicationBytesOut, ReplicationBytesIn     int64
 	ProduceRequests, FailedProduceRequests, FetchRequests, FailedFetchRequests int64
 	ISRShrinks, ISRExpands, FailedISRUpdates                                   int64
 	// Partitions as they are now.
@@ -68,7 +69,7 @@ func (c *counters) decided(o core.Outcome, grows bool) {
 func (ps *Partitions) Counts() Counts {
 	c := &ps.counters
 	out := Counts{
-		MessagesIn: c.messagesIn.Load(), BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(), ReplicationBytesOut: c.replicationBytesOut.Load(),
+		MessagesIn: c.messagesIn.Load(), BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(), ReplicationBytesOut: c.replicationBytesOut.Load(), ReplicationBytesIn: c.replicationBytesIn.Load(),
 		ProduceRequests: c.produceRequests.Load(), FailedProduceRequests: c.failedProduce.Load(),
 		FetchRequests: c.fetches.Load(), FailedFetchRequests: c.failedFetch.Load(),
 		ISRShrinks: c.isrShrinks.Load(), ISRExpands: c.isrExpands.Load(), FailedISRUpdates: c.failedISRUpdates.Load(),

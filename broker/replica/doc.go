@@ -12,6 +12,7 @@
 // role; Partition.mu guards the core and the lists of waiting requests and is
 // held for a few hundred nanoseconds, never during I/O.
 //
-// Partitions that this broker follows are opened and kept at their log; they do
-// not fetch yet. The follower's decisions are in core and simulated there.
+// Followers fetch by themselves: for each other broker that leads partitions of
+// ours there is one fetcher, a loop with one connection and one fetch session,
+// that Run starts and waits for. What it learns goes through Partition.take.
 package replica

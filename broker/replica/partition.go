@@ -29,6 +29,8 @@ type Partition struct {
 	mu sync.Mutex
 	// leader is nil unless this broker leads.
 	leader *core.Leader
+	// follower is nil unless another broker leads.
+	follower *core.Follower
 	// tenure counts how often this broker has begun to lead. Within one tenure the
 	// log is never cut, whatever the leader epoch.
 	tenure uint64

@@ -29,6 +29,10 @@ type Config struct {
 	// broker's registration at the time.
 	Controller  Controller
 	BrokerEpoch func() kafka.BrokerEpoch
+	// Peers reaches the leaders of what this broker follows, and Fetch says how it
+	// is fetched from them.
+	Peers Peers
+	Fetch FetchRules
 }
 
 // Partitions are all replicas of this broker. Publish and Close have one caller
@@ -44,6 +48,9 @@ type Partitions struct {
 
 	brokerEpoch func() kafka.BrokerEpoch
 	isrs, homes *reports
+	peers       Peers
+	rules       FetchRules
+	fetchers    *fetchers
 
 	image     atomic.Pointer[image.Image] // the last one that was published
 	published bool                        // Publish was called
@@ -58,9 +65,10 @@ func New(c Config) *Partitions {
 	ps := &Partitions{
 		self: c.Self, dirs: c.Dirs, static: c.Static, clock: c.Clock, logger: c.Log,
 		lagMaxMs: c.LagMax.Milliseconds(), controller: c.Controller, brokerEpoch: c.BrokerEpoch,
-		isrs: newReports(), homes: newReports(),
+		isrs: newReports(), homes: newReports(), peers: c.Peers, rules: c.Fetch,
 		hosted: map[kafka.TopicPartition]*Partition{},
 	}
+	ps.fetchers = newFetchers(ps)
 	ps.image.Store(image.Empty())
 	return ps
 }

@@ -143,11 +143,12 @@ func (ps *Partitions) remove(tp kafka.TopicPartition, id kafka.TopicID, deleted 
 // end makes a partition answer everybody with why, for good, once no append is
 // under way.
 func (p *Partition) end(why error) {
+	p.owner.fetchers.assign(p, kafka.NoLeader)
 	p.role.Lock()
 	defer p.role.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.gone, p.leader = why, nil
+	p.gone, p.leader, p.follower = why, nil, nil
 	p.upset()
 }
 

@@ -38,12 +38,24 @@ func (p *Partition) assume(a assignment, s core.State) {
 	p.role.Lock()
 	defer p.role.Unlock()
 	if leads {
+		p.owner.fetchers.assign(p, kafka.NoLeader)
 		p.lead(s)
 		return
 	}
+	p.follow(a.state)
+	p.owner.fetchers.assign(p, a.state.Leader)
+}
+
+// follow begins to follow a leader (Partition.makeFollower). Its log stays as it
+// is: where it parts from the leader's is found by the first fetch.
+func (p *Partition) follow(state *image.Partition) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.leader, p.epoch, p.leaderID = nil, a.state.LeaderEpoch, a.state.Leader
+	p.leader, p.epoch, p.leaderID = nil, state.LeaderEpoch, state.Leader
+	if p.follower == nil {
+		p.follower = core.NewFollower(state.LeaderEpoch)
+	}
+	p.follower.Elected(state.LeaderEpoch)
 	p.upset()
 }
 
@@ -56,7 +68,7 @@ func (p *Partition) lead(s core.State) {
 	nowMs := p.owner.nowMs()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.epoch, p.leaderID = s.LeaderEpoch, p.owner.self
+	p.epoch, p.leaderID, p.follower = s.LeaderEpoch, p.owner.self, nil
 	if p.leader != nil {
 		p.step(core.ImageChanged{State: s, NowMs: nowMs})
 	} else {

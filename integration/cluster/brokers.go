@@ -1,0 +1,66 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"kvorum/integration/loopback"
+	"kvorum/integration/peer"
+)
+
+// firstKvorumBroker is the id of the first of kvorum's brokers; Apache's count
+// from 11.
+const firstKvorumBroker = 101
+
+// FormatKvorumBrokers formats n of kvorum's brokers on the quorum, with the ids
+// 101, 102 and so on. The properties are added to each server.properties.
+func (q *Quorum) FormatKvorumBrokers(ctx context.Context, t testing.TB, n int, properties map[string]string) []*Node {
+	t.Helper()
+	dir, addresses := t.TempDir(), loopback.Addresses(t, n)
+	replication := fmt.Sprint(min(n, 3))
+	var brokers []*Node
+	for i, address := range addresses {
+		id := int32(firstKvorumBroker + i)
+		p := map[string]string{
+			"process.roles":                       "broker",
+			"node.id":                             fmt.Sprint(id),
+			"controller.quorum.bootstrap.servers": strings.Join(q.Addresses, ","),
+			"controller.listener.names":           "CONTROLLER",
+			"listeners":                           "PLAINTEXT://" + address,
+			"listener.security.protocol.map":      "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+			"inter.broker.listener.name":          "PLAINTEXT",
+			"offsets.topic.replication.factor":    replication,
+			"offsets.topic.num.partitions":        "4",
+			"group.initial.rebalance.delay.ms":    "0",
+		}
+		maps.Copy(p, properties)
+		b := &Node{ID: id, Binary: Binary(t), Dir: filepath.Join(dir, fmt.Sprintf("broker-%d", id)), Client: address, Properties: p}
+		b.Format(ctx, t, q.ClusterID)
+		brokers = append(brokers, b)
+	}
+	return brokers
+}
+
+// StartKvorumBrokers formats and starts n of kvorum's brokers and waits until each
+// sees all.
+func (q *Quorum) StartKvorumBrokers(ctx context.Context, t testing.TB, n int, properties map[string]string) []*Node {
+	t.Helper()
+	brokers := q.FormatKvorumBrokers(ctx, t, n, properties)
+	for _, b := range brokers {
+		b.Start(t)
+	}
+	for _, b := range brokers {
+		peer.WaitReady(ctx, t, b.String(), b.Process(), func(ctx context.Context) error {
+			ids, err := peer.Brokers(ctx, b.Client)
+			if err == nil && len(ids) != n {
+				err = fmt.Errorf("it sees the brokers %v and not all %d", ids, n)
+			}
+			return err
+		})
+	}
+	return brokers
+}

@@ -1,0 +1,109 @@
+package replication
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// patience is how long a test waits for what has to come.
+const patience = time.Minute
+
+// await waits until check is satisfied.
+func await(ctx context.Context, t *testing.T, what string, check func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		err := check(ctx)
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s: after %v: %v", what, patience, err)
+		case <-time.After(50 * time.Millisecond): // between two questions
+		}
+	}
+}
+
+// newClient returns a client that learns of elections soon.
+func newClient(t *testing.T, options ...kgo.Opt) *kgo.Client {
+	t.Helper()
+	c, err := kgo.NewClient(append([]kgo.Opt{kgo.MetadataMinAge(50 * time.Millisecond)}, options...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// awaitISR waits until every partition of a topic has so many replicas in sync.
+func awaitISR(ctx context.Context, t *testing.T, admin *kadm.Client, topic string, size int) {
+	t.Helper()
+	await(ctx, t, fmt.Sprintf("%d replicas of each partition of %s in sync", size, topic), func(ctx context.Context) error {
+		topics, err := admin.ListTopics(ctx, topic)
+		if err != nil {
+			return err
+		}
+		var all error
+		for _, p := range topics[topic].Partitions.Sorted() {
+			if len(p.ISR) != size || p.Leader < 0 {
+				all = errors.Join(all, fmt.Errorf("partition %d: leader %d, ISR %v of %v", p.Partition, p.Leader, p.ISR, p.Replicas))
+			}
+		}
+		return errors.Join(all, topics[topic].Err)
+	})
+}
+
+// segments are the bytes of a partition's log in a data directory.
+func segments(t *testing.T, dataDir, topic string, partition int) []byte {
+	t.Helper()
+	dir := filepath.Join(dataDir, fmt.Sprintf("%s-%d", topic, partition))
+	names, err := filepath.Glob(filepath.Join(dir, "*.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(names)
+	var all []byte
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		all = append(all, data...)
+	}
+	return all
+}
+
+// sameBytes waits until a partition's log has equal bytes in all data directories.
+// Nothing is written meanwhile, so the log ends are the high watermark.
+func sameBytes(ctx context.Context, t *testing.T, dataDirs []string, topic string, partitions int) (total int) {
+	t.Helper()
+	for p := range partitions {
+		await(ctx, t, fmt.Sprintf("equal logs of %s-%d", topic, p), func(context.Context) error {
+			first := segments(t, dataDirs[0], topic, p)
+			for _, dir := range dataDirs[1:] {
+				if other := segments(t, dir, topic, p); !bytes.Equal(first, other) {
+					return fmt.Errorf("%d bytes in %s and %d bytes in %s differ", len(first), dataDirs[0], len(other), dir)
+				}
+			}
+			if len(first) == 0 {
+				return errors.New("the log is empty")
+			}
+			return nil
+		})
+		total += len(segments(t, dataDirs[0], topic, p))
+	}
+	return total
+}
