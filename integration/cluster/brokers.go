@@ -56,8 +56,8 @@ func (q *Quorum) StartKvorumBrokers(ctx context.Context, t testing.TB, n int, pr
 	for _, b := range brokers {
 		peer.WaitReady(ctx, t, b.String(), b.Process(), func(ctx context.Context) error {
 			ids, err := peer.Brokers(ctx, b.Client)
-			if err == nil && len(ids) != n {
-				err = fmt.Errorf("it sees the brokers %v and not all %d", ids, n)
+			if err == nil && len(ids) < n {
+				err = fmt.Errorf("it sees the brokers %v, of which there are %d of kvorum's alone", ids, n)
 			}
 			return err
 		})

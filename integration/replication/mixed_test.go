@@ -1,0 +1,82 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"kvorum/integration/cluster"
+	"kvorum/integration/peer"
+)
+
+// lead makes a broker the preferred leader of all partitions of a topic, by a
+// reassignment to the same replicas in another order, and has it elected.
+func lead(ctx context.Context, t *testing.T, admin *kadm.Client, topic string, partitions int, order []int32) {
+	t.Helper()
+	var req kadm.AlterPartitionAssignmentsReq
+	for p := range partitions {
+		req.Assign(topic, int32(p), order)
+	}
+	await(ctx, t, "reassignment", func(ctx context.Context) error {
+		answer, err := admin.AlterPartitionAssignments(ctx, req)
+		if err != nil {
+			return err
+		}
+		return answer.Error()
+	})
+	await(ctx, t, fmt.Sprintf("election of broker %d", order[0]), func(ctx context.Context) error {
+		if _, err := admin.ElectLeaders(ctx, kadm.ElectPreferredReplica, nil); err != nil {
+			return err
+		}
+		topics, err := admin.ListTopics(ctx, topic)
+		if err != nil {
+			return err
+		}
+		for _, p := range topics[topic].Partitions.Sorted() {
+			if p.Leader != order[0] {
+				return fmt.Errorf("partition %d is led by broker %d, with ISR %v", p.Partition, p.Leader, p.ISR)
+			}
+		}
+		return nil
+	})
+}
+
+// TestMixedBrokers: two brokers of kvorum's and one of Apache's have the replicas
+// of the same partitions. The leaders move from one make to the other under load;
+// nothing is lost, and the bytes are equal at the end.
+func TestMixedBrokers(t *testing.T) {
+	kit := peer.Require(t, peer.Versions[len(peer.Versions)-1])
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
+	defer cancel()
+	driver := kit.StartDriver(t)
+	q := cluster.StartKvorum(ctx, t, cluster.Options{Size: 3})
+	apache := q.Brokers(ctx, t, driver, nil, kit)[0]
+	ours := q.StartKvorumBrokers(ctx, t, 2, nil)
+	seeds := []string{ours[0].Client, ours[1].Client, apache.Listener}
+	dirs := []string{ours[0].DataDir(), ours[1].DataDir(), apache.DataDir()}
+	admin := kadm.NewClient(newClient(t, kgo.SeedBrokers(seeds...)))
+	const topic, partitions = "t", 3
+	min := "2"
+	if _, err := admin.CreateTopic(ctx, partitions, 3, map[string]*string{"min.insync.replicas": &min}, topic); err != nil {
+		t.Fatal(err)
+	}
+	awaitISR(ctx, t, admin, topic, 3)
+	p := startProducer(t, seeds, topic, partitions)
+	orders := [][]int32{
+		{apache.ID, ours[0].ID, ours[1].ID}, {ours[0].ID, apache.ID, ours[1].ID},
+		{apache.ID, ours[1].ID, ours[0].ID}, {ours[1].ID, ours[0].ID, apache.ID},
+	}
+	for move := range rounds(t, 5) {
+		order := orders[move%len(orders)]
+		lead(ctx, t, admin, topic, partitions, order)
+		awaitISR(ctx, t, admin, topic, 3)
+		p.more(ctx, 200)
+		t.Logf("move %d: broker %d leads, %d records", move, order[0], p.written())
+	}
+	p.finish(ctx, seeds)
+	t.Logf("%d bytes are equal on all replicas", sameBytes(ctx, t, dirs, topic, partitions))
+}
