@@ -2,13 +2,16 @@ package sim
 
 import (
 	"fmt"
+	"io"
 	"slices"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"kvorum/broker/storage"
 	"kvorum/internal/kafka"
+	kvfs "kvorum/internal/vfs"
 	"kvorum/metadatalog/image"
 	"kvorum/metadatalog/replay"
 	"kvorum/protocol/batch"
@@ -31,11 +34,13 @@ type broker struct {
 	fs          *vfs.MemFS
 	checkpoints map[kafka.TopicPartition]checkpoint
 	metadata    [][]byte
-	// intactEpoch is the last registration whose directories are known to have kept
-	// what was written: it stays through a kill, which costs no page cache, and is
-	// kafka.NoBrokerEpoch after a loss of power (without it the controllers have to
-	// take every kill for a loss, and three kills for the loss of everything).
-	intactEpoch kafka.BrokerEpoch
+	// incarnation counts the processes that are not the same for the controllers. A
+	// kill costs no page cache: who comes back from it goes on as who it was (with a
+	// new incarnation the controllers would have to take every kill for a loss, and
+	// three kills for the loss of everything). previous is the epoch of the last
+	// clean stop, kafka.NoBrokerEpoch after a loss of power.
+	incarnation int
+	previous    kafka.BrokerEpoch
 
 	// In memory.
 	files      *storage.Files
@@ -44,6 +49,7 @@ type broker struct {
 	epoch      kafka.BrokerEpoch
 	unfenced   bool
 	stopping   bool
+	confirmed  bool         // it has had all metadata since it registered
 	published  kafka.Offset // end of what the partitions act on
 
 	metadataWait, heartbeatWait waiting
@@ -80,18 +86,21 @@ func (q *waiting) done(call uint64) bool {
 }
 
 func (w *World) newBroker(id kafka.BrokerID) *broker {
-	return &broker{w: w, id: id, fs: vfs.NewCrashableMem(), checkpoints: map[kafka.TopicPartition]checkpoint{}, intactEpoch: kafka.NoBrokerEpoch}
+	return &broker{w: w, id: id, fs: vfs.NewCrashableMem(), checkpoints: map[kafka.TopicPartition]checkpoint{}, incarnation: 1, previous: kafka.NoBrokerEpoch}
 }
 
-func (b *broker) node() node   { return node(b.id) }
-func (b *broker) clock() int64 { return b.w.now + b.skew }
+func (b *broker) node() node { return node(b.id) }
+
+// wallClock is what records are stamped with. Whatever waits for a time to pass
+// goes by a clock that does not jump.
+func (b *broker) wallClock() int64 { return b.w.now + b.skew }
 
 // start is a start of the process: what is in memory is what the disk says.
 func (b *broker) start() {
 	b.up, b.paused, b.unfenced, b.stopping = true, false, false, false
 	b.lives++
 	b.files = storage.NewFiles(b.fs, 1000)
-	b.partitions, b.epoch, b.published = nil, kafka.NoBrokerEpoch, 0
+	b.partitions, b.epoch, b.published, b.confirmed = nil, kafka.NoBrokerEpoch, 0, false
 	b.metadataWait, b.heartbeatWait, b.heartbeatDue = waiting{}, waiting{}, 0
 	b.replay = replay.New(nil)
 	for _, data := range b.metadata {
@@ -102,9 +111,14 @@ func (b *broker) start() {
 	b.w.tell("broker %d starts for the %d. time with metadata up to %d", b.id, b.lives, b.replay.NextOffset())
 }
 
-// kill is kill -9: the kernel keeps what was written.
+// kill is kill -9: the kernel keeps what was written. Who had asked to be shut down
+// comes back as somebody else, or the controllers would go on shutting it down.
 func (b *broker) kill() {
 	b.up = false
+	if b.stopping && b.epoch != kafka.NoBrokerEpoch {
+		b.incarnation++
+		b.previous = b.epoch
+	}
 	b.w.tell("broker %d is killed", b.id)
 	b.w.event("broker killed")
 }
@@ -112,11 +126,16 @@ func (b *broker) kill() {
 // losePower is a kill that takes what was not synced, but for files that the
 // kernel has written back by chance.
 func (b *broker) losePower() {
-	b.up, b.intactEpoch = false, kafka.NoBrokerEpoch
+	b.up, b.previous = false, kafka.NoBrokerEpoch
+	b.incarnation++
 	if b.w.chance(2) {
 		b.writeBack("/")
 	}
-	b.fs = b.fs.CrashClone(vfs.CrashCloneCfg{})
+	before := b.fs
+	b.fs = before.CrashClone(vfs.CrashCloneCfg{})
+	if b.w.chance(2) {
+		b.tear(before, "/")
+	}
 	b.w.tell("broker %d loses its power", b.id)
 	b.w.event("broker lost power")
 }
@@ -146,6 +165,46 @@ func (b *broker) writeBack(dir string) {
 	}
 }
 
+// tear leaves, at the ends of some segments, what a write that was under way leaves:
+// the first bytes of what was not synced, and zeros.
+func (b *broker) tear(before *vfs.MemFS, dir string) {
+	names, err := b.fs.List(dir)
+	if err != nil {
+		panic(err)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		file := b.fs.PathJoin(dir, name)
+		if info, err := b.fs.Stat(file); err == nil && info.IsDir() {
+			b.tear(before, file)
+		} else if strings.HasSuffix(name, ".log") && b.w.chance(2) {
+			was, is := contents(before, file), contents(b.fs, file)
+			if len(was) > len(is) {
+				torn := append(is, was[len(is):len(is)+b.w.rnd.IntN(len(was)-len(is))]...)
+				torn = append(torn, make([]byte, len(was)-len(torn))...)
+				if err := kvfs.Replace(b.fs, file, torn); err != nil {
+					panic(err)
+				}
+				b.w.event("segment torn")
+			}
+		}
+	}
+}
+
+// contents are a file's bytes, none where there is no file.
+func contents(fs vfs.FS, name string) []byte {
+	f, err := fs.Open(name)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	data, err := io.ReadAll(f)
+	if err != nil {
+		panic(err)
+	}
+	return data
+}
+
 // stopped ends the process after a controlled shutdown.
 func (b *broker) stopped() {
 	for _, p := range b.partitions {
@@ -154,7 +213,8 @@ func (b *broker) stopped() {
 		}
 		b.checkpoints[p.name] = checkpoint{p.log.HighWatermark(), p.log.LogEnd()}
 	}
-	b.up = false
+	b.up, b.previous = false, b.epoch
+	b.incarnation++
 	b.w.tell("broker %d has stopped in order", b.id)
 	b.w.event("controlled shutdown")
 }
@@ -216,6 +276,7 @@ func (b *broker) fetchMetadata() {
 		return
 	}
 	call, from, c := b.metadataWait.begin(b.w.now), b.replay.NextOffset(), b.someController()
+	registered := b.epoch != kafka.NoBrokerEpoch
 	if from != b.metadataEnd() {
 		panic("sim: the replay is not where the disk is")
 	}
@@ -227,7 +288,7 @@ func (b *broker) fetchMetadata() {
 		data := c.raft.Batches(from)
 		b.w.send(c.node(), b.node(), func() {
 			if b.lives == life && b.metadataWait.done(call) {
-				b.takeMetadata(data)
+				b.takeMetadata(data, registered)
 			}
 		})
 	})
@@ -244,11 +305,10 @@ func (b *broker) metadataEnd() kafka.Offset {
 	return end
 }
 
-// takeMetadata stores committed batches and acts on them.
-func (b *broker) takeMetadata(data []byte) {
-	if len(data) == 0 {
-		return
-	}
+// takeMetadata stores committed batches and acts on them, but not before it has
+// all that was committed when it registered: until then it does not know what has
+// become of what it was.
+func (b *broker) takeMetadata(data []byte, registered bool) {
 	n := 0
 	for v := range batch.All(data) {
 		n += v.Size()
@@ -256,22 +316,25 @@ func (b *broker) takeMetadata(data []byte) {
 			break
 		}
 	}
-	b.metadata = append(b.metadata, data[:n:n])
-	if _, err := b.replay.Feed(data[:n]); err != nil {
-		b.w.fail("MetadataLogMatching", "broker %d cannot replay the metadata log: %v", b.id, err)
+	b.confirmed = b.confirmed || registered && n == len(data)
+	if n > 0 {
+		b.metadata = append(b.metadata, data[:n:n])
+		if _, err := b.replay.Feed(data[:n]); err != nil {
+			b.w.fail("MetadataLogMatching", "broker %d cannot replay the metadata log: %v", b.id, err)
+		}
 	}
-	b.publish()
+	if b.confirmed {
+		b.publish()
+	}
 }
 
-// publish lets the partitions act on the image, once it holds this registration:
-// what an older incarnation was is not for this one to be.
+// publish lets the partitions act on the image.
 func (b *broker) publish() {
-	im := b.replay.Image()
-	me := im.Broker(b.id)
-	if b.epoch == kafka.NoBrokerEpoch || me == nil || me.Epoch < b.epoch {
+	if b.published == b.replay.NextOffset() {
 		return
 	}
 	b.published = b.replay.NextOffset()
+	im := b.replay.Image()
 	for t := range im.Topics() {
 		for id, p := range t.Partitions() {
 			b.assign(im, t, id, p)
@@ -307,11 +370,11 @@ func (b *broker) partition(name kafka.TopicPartition) *partition {
 
 // report sends the registration, or a heartbeat when it is due.
 func (b *broker) report() {
-	if b.heartbeatWait.busy(b.w.now) || b.clock() < b.heartbeatDue {
+	if b.heartbeatWait.busy(b.w.now) || b.w.now < b.heartbeatDue {
 		return
 	}
 	call := b.heartbeatWait.begin(b.w.now)
-	b.heartbeatDue = b.clock() + heartbeatMs
+	b.heartbeatDue = b.w.now + heartbeatMs
 	if b.epoch == kafka.NoBrokerEpoch {
 		b.w.ask(b.node(), b.someController(), b.registration(), func(r kmsg.Response) {
 			if b.heartbeatWait.done(call) {
@@ -335,8 +398,8 @@ func (b *broker) registration() kmsg.Request {
 	req := kmsg.NewPtrBrokerRegistrationRequest()
 	req.Version = 4
 	req.BrokerID, req.ClusterID = int32(b.id), clusterID
-	req.IncarnationID = kafka.UUID{0: 5, 13: byte(b.lives >> 8), 14: byte(b.lives), 15: byte(b.id)}
-	req.PreviousBrokerEpoch = int64(b.intactEpoch)
+	req.IncarnationID = kafka.UUID{0: 5, 13: byte(b.incarnation >> 8), 14: byte(b.incarnation), 15: byte(b.id)}
+	req.PreviousBrokerEpoch = int64(b.previous)
 	l := kmsg.NewBrokerRegistrationRequestListener()
 	l.Name, l.Host, l.Port = "PLAINTEXT", "localhost", uint16(9092+b.id)
 	req.Listeners = append(req.Listeners, l)
@@ -355,9 +418,7 @@ func (b *broker) registered(r kmsg.Response) {
 		return
 	}
 	b.epoch, b.heartbeatDue = kafka.BrokerEpoch(resp.BrokerEpoch), 0
-	b.intactEpoch = b.epoch
 	b.w.tell("broker %d is registered with epoch %d", b.id, b.epoch)
-	b.publish()
 }
 
 func (b *broker) beaten(r kmsg.Response) {

@@ -28,7 +28,6 @@ type controllerNode struct {
 	up     bool
 	paused bool
 	lives  int
-	skew   int64
 
 	core  *quorum.Core
 	raft  *testlog.Node
@@ -54,8 +53,7 @@ func (w *World) newController(id kafka.NodeID) *controllerNode {
 	return &controllerNode{w: w, id: id, raft: w.group.Node(id)}
 }
 
-func (c *controllerNode) node() node   { return node(c.id) }
-func (c *controllerNode) clock() int64 { return c.w.now + c.skew }
+func (c *controllerNode) node() node { return node(c.id) }
 
 func (c *controllerNode) config() quorum.Config {
 	voters := record.KRaftVoters{}
@@ -254,14 +252,14 @@ func (c *controllerNode) settle() {
 }
 
 func (c *controllerNode) wakeUp() {
-	if c.up && !c.paused && c.wake > 0 && c.wake <= c.clock() {
+	if c.up && !c.paused && c.wake > 0 && c.wake <= c.w.now {
 		c.stepEvent(quorum.Tick{})
 	}
 }
 
 // stepEvent runs an event and its effects.
 func (c *controllerNode) stepEvent(ev quorum.Event) {
-	out, err := c.core.Step(c.clock(), ev)
+	out, err := c.core.Step(c.w.now, ev)
 	if err != nil {
 		c.w.fail("MetadataLogMatching", "controller %d cannot understand the log: %v", c.id, err)
 	}
@@ -298,7 +296,7 @@ func (w *World) ask(from node, to *controllerNode, body kmsg.Request, answer fun
 		w.lastRequest++
 		w.requests[w.lastRequest] = &controllerRequest{from: from, life: life, answer: answer}
 		to.inbox = append(to.inbox, quorum.Request{ID: w.lastRequest, Caller: controller.Caller{Principal: "User:sim", Host: "127.0.0.1"},
-			Body: body, DeadlineMs: to.clock() + 2000})
+			Body: body, DeadlineMs: w.now + 2000})
 	})
 }
 

@@ -9,7 +9,7 @@ import (
 func TestSameSeedSameRun(t *testing.T) {
 	first, n := seeds(t, 5)
 	for seed := first; seed < first+n; seed++ {
-		plan := NewPlan(seed, steps)
+		plan := NewPlan(seed)
 		a, b := Run(seed, plan), Run(seed, plan)
 		for i := range min(len(a.Trace), len(b.Trace)) {
 			if a.Trace[i] != b.Trace[i] {

@@ -9,12 +9,12 @@ import (
 	"kvorum/metadatalog/image"
 )
 
-// Plan is what is done to a world: how many steps it runs and the faults in them.
-// It is made from a seed of its own, so that taking a fault out leaves the others
-// what they are.
+// Plan is what is done to a world. A run ends after Steps, or later when it has not
+// acknowledged enough by then, and at Limit. A plan is made from a seed of its own,
+// so that taking a fault out leaves the others what they are.
 type Plan struct {
-	Steps  int
-	Faults []Fault
+	Steps, Limit int
+	Faults       []Fault
 }
 
 // Fault happens at a step and is ended some steps later.
@@ -56,11 +56,11 @@ func (f Fault) String() string {
 	return fmt.Sprintf("at step %d for %d: %s (%d, %d)", f.At, f.Lasts, faultNames[f.Kind], f.A, f.B)
 }
 
-// NewPlan draws a plan of at least 5 faults.
-func NewPlan(seed uint64, steps int) Plan {
+// NewPlan draws a plan with a fault every 2,500 steps or so.
+func NewPlan(seed uint64) Plan {
 	rnd := rand.New(rand.NewPCG(seed, 2))
-	p := Plan{Steps: steps}
-	for at := rnd.IntN(steps / 20); at < steps; at += 200 + rnd.IntN(steps/10) {
+	p := Plan{Steps: 40_000, Limit: 400_000}
+	for at := rnd.IntN(2000); at < p.Limit; at += 200 + rnd.IntN(4600) {
 		p.Faults = append(p.Faults, Fault{At: at, Lasts: 200 + rnd.IntN(4000), Kind: FaultKind(rnd.IntN(int(faultKinds))), A: rnd.IntN(1 << 16), B: rnd.IntN(1 << 16)})
 	}
 	return p
@@ -122,7 +122,7 @@ func (w *World) inject(f Fault) (end func()) {
 	case ElectController:
 		w.elect()
 	case JumpClock:
-		w.jump(f)
+		w.jump(b, int64(f.B%20_000-10_000))
 	case ChangeMinISR:
 		w.changeMinISR(1 + f.B%2)
 	case ElectPreferred:
@@ -207,16 +207,11 @@ func (w *World) isolate(n node) (end func()) {
 	return together(ends...)
 }
 
-// jump moves a node's clock by up to 10 s.
-func (w *World) jump(f Fault) {
-	by := int64(f.B%20_000 - 10_000)
+// jump moves a broker's wall clock by up to 10 s.
+func (w *World) jump(b *broker, by int64) {
+	b.skew += by
 	w.event("clock jumped")
-	if n := w.someNode(f.A); n >= firstController {
-		w.controllers[n-firstController].skew += by
-	} else {
-		w.brokers[n].skew += by
-	}
-	w.tell("the clock of node %d jumps by %d ms", w.someNode(f.A), by)
+	w.tell("the clock of broker %d jumps by %d ms", b.id, by)
 }
 
 // changeMinISR asks for another min.insync.replicas, but not while a loss of power
@@ -265,7 +260,7 @@ func (p *powerBound) look(im *image.Image) {
 		}
 	}
 	if p.spent != nil && p.full && p.spent.up && p.spent.lives > p.lostLife {
-		if me := im.Broker(p.spent.id); me != nil && me.Epoch == p.spent.epoch {
+		if me := im.Broker(p.spent.id); me != nil && me.Epoch == p.spent.epoch && !me.Fenced {
 			p.spent = nil
 		}
 	}

@@ -16,13 +16,12 @@ func (w *World) heal() {
 	}
 	w.open = nil
 	for _, c := range w.controllers {
-		c.skew = 0
 		if !c.up {
 			c.start()
 		}
 	}
 	for _, b := range w.brokers {
-		b.skew, b.stopping = 0, false
+		b.stopping = false
 		if !b.up {
 			b.start()
 		}

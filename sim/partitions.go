@@ -54,7 +54,7 @@ func (b *broker) open(name kafka.TopicPartition, id kafka.TopicID) *partition {
 	c := b.checkpoints[name]
 	p := &partition{b: b, name: name, topicID: id, epoch: kafka.NoEpoch, leaderID: kafka.NoLeader}
 	o := storage.Options{Partition: name, TopicID: id, Dir: dir, Files: b.files, Config: logConfig(), RecoveryPoint: c.recovery,
-		ProducerExpirationMs: 1 << 40, NowMs: b.clock(), LowerRecoveryPoint: func(_ *storage.Log, to kafka.Offset) error {
+		ProducerExpirationMs: 1 << 40, NowMs: b.wallClock(), LowerRecoveryPoint: func(_ *storage.Log, to kafka.Offset) error {
 			c := b.checkpoints[name]
 			c.recovery = to
 			b.checkpoints[name] = c
@@ -101,7 +101,7 @@ func (p *partition) assume(im *image.Image, state *image.Partition) {
 	case leads && changed:
 		p.lead(s)
 	case leads:
-		p.carryOut(p.leader.Step(core.ImageChanged{State: s, NowMs: p.b.clock()}))
+		p.carryOut(p.leader.Step(core.ImageChanged{State: s, NowMs: p.b.w.now}))
 	case p.follower == nil:
 		p.resign()
 		p.follower = core.NewFollower(state.LeaderEpoch)
@@ -131,7 +131,7 @@ func (p *partition) lead(s core.State) {
 	p.log.AssignEpochStart(s.LeaderEpoch, p.log.LogEnd())
 	p.b.w.truth.elected(p, s.LeaderEpoch)
 	if p.leader != nil {
-		p.carryOut(p.leader.Step(core.ImageChanged{State: s, NowMs: p.b.clock()}))
+		p.carryOut(p.leader.Step(core.ImageChanged{State: s, NowMs: p.b.w.now}))
 		return
 	}
 	p.follower = nil
@@ -140,7 +140,7 @@ func (p *partition) lead(s core.State) {
 	p.b.w.event("leader began")
 	var e core.Effects
 	p.leader, e = core.NewLeader(core.LeaderOptions{Self: p.b.id, LagMaxMs: lagMaxMs, State: s, End: p.log.LogEnd(),
-		HighWatermark: p.log.HighWatermark(), NowMs: p.b.clock()})
+		HighWatermark: p.log.HighWatermark(), NowMs: p.b.w.now})
 	p.carryOut(e)
 }
 
@@ -191,7 +191,7 @@ func (p *partition) reached(q parked) (error, bool) {
 
 func (p *partition) tick() {
 	if p.leader != nil {
-		p.carryOut(p.leader.Step(core.Tick{NowMs: p.b.clock()}))
+		p.carryOut(p.leader.Step(core.Tick{NowMs: p.b.w.now}))
 	}
 }
 
@@ -206,7 +206,10 @@ func (p *partition) produce(records []byte, answer func(kafka.Offset, error)) {
 		answer(0, errors.New(errors.NotEnoughReplicas, "the ISR is too small"))
 		return
 	}
-	done, err := p.log.AppendLeader(records, p.leader.Epoch(), storage.AppendOptions{Origin: producer.Client, NowMs: p.b.clock()})
+	if newest := partitionIn(p.b.w.truth.newest, p.name); newest != nil && newest.LeaderEpoch > p.epoch {
+		p.b.w.event("zombie leader appended")
+	}
+	done, err := p.log.AppendLeader(records, p.leader.Epoch(), storage.AppendOptions{Origin: producer.Client, NowMs: p.b.wallClock()})
 	if err != nil {
 		answer(0, err)
 		return
@@ -214,7 +217,7 @@ func (p *partition) produce(records []byte, answer func(kafka.Offset, error)) {
 	if done.Duplicate {
 		p.b.w.event("duplicate recognised")
 	} else {
-		p.carryOut(p.leader.Step(core.Appended{End: done.Last + 1, NowMs: p.b.clock()}))
+		p.carryOut(p.leader.Step(core.Appended{End: done.Last + 1, NowMs: p.b.w.now}))
 	}
 	p.parked = append(p.parked, parked{upTo: done.Last + 1, tenure: p.tenure, answer: func(err error) { answer(done.First, err) }})
 	p.release()
@@ -257,7 +260,7 @@ func (p *partition) proposeAgain() {
 }
 
 func (p *partition) altered(change *core.Proposal, r kmsg.Response) {
-	a := core.Answered{Proposal: change, Outcome: core.Failed, NowMs: p.b.clock()}
+	a := core.Answered{Proposal: change, Outcome: core.Failed, NowMs: p.b.w.now}
 	if resp, ok := r.(*kmsg.AlterPartitionResponse); ok && resp.ErrorCode == 0 && len(resp.Topics) == 1 {
 		part := resp.Topics[0].Partitions[0]
 		a.Outcome, a.PartitionEpoch = outcome(errors.Code(part.ErrorCode)), kafka.PartitionEpoch(part.PartitionEpoch)
@@ -340,7 +343,7 @@ func (b *broker) serve(name kafka.TopicPartition, from kafka.BrokerID, epoch kaf
 		records = p.read(ask.Offset, a.LogEnd, 1+b.w.rnd.IntN(4<<10))
 		a.Records = len(records) > 0
 	}
-	p.carryOut(p.leader.Step(core.FollowerFetched{ID: from, BrokerEpoch: epoch, Offset: ask.Offset, LogStart: a.LogStart, NowMs: b.clock()}))
+	p.carryOut(p.leader.Step(core.FollowerFetched{ID: from, BrokerEpoch: epoch, Offset: ask.Offset, LogStart: a.LogStart, NowMs: b.w.now}))
 	return a, records, true
 }
 
@@ -405,6 +408,6 @@ func (p *partition) append(records []byte, upTo kafka.LeaderEpoch) error {
 	if n == 0 {
 		return nil
 	}
-	_, err := p.log.AppendFollower(records[:n], p.b.clock())
+	_, err := p.log.AppendFollower(records[:n], p.b.wallClock())
 	return err
 }

@@ -117,7 +117,7 @@ func (p *client) answered(w *World, l *lane, from *broker, at kafka.Offset, err 
 	case errors.None:
 		w.truth.acknowledged(w, l.name, at, p.id, l.next, l.count)
 		l.next, l.batch = l.next+l.count, nil
-			w.event("acknowledged")
+		w.event("acknowledged")
 	case errors.OutOfOrderSequenceNumber, errors.InvalidProducerEpoch, errors.CorruptMessage, errors.DuplicateSequenceNumber:
 		w.fail("Idempotence", "producer %d, which has one request at a time, got %v from broker %d for sequence %d of %s; %s", p.id, err, from.id, l.next, l.name, w.describe())
 	default:

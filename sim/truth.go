@@ -134,8 +134,7 @@ func (t *truth) elected(p *partition, epoch kafka.LeaderEpoch) {
 	known := t.logs[p.name]
 	if end := p.log.LogEnd(); end < known.end {
 		// A zombie of an old epoch may begin late; it leads nobody.
-		if newest := t.newest.TopicByName(p.name.Topic).Partition(p.name.Partition); newest.LeaderEpoch > epoch {
-			w.event("zombie leader began")
+		if newest := partitionIn(t.newest, p.name); newest != nil && newest.LeaderEpoch > epoch {
 			return
 		}
 		w.fail("LeaderCompleteness", "broker %d leads %s in epoch %d with a log up to %d, and %d is committed", p.b.id, p.name, epoch, end, known.end)
@@ -179,7 +178,7 @@ func (t *truth) committedImage(w *World, im *image.Image) {
 func tellChanges(w *World, was, is *image.Image) {
 	for _, name := range names() {
 		now := partitionIn(is, name)
-		if now == nil || now == partitionIn(was, name) {
+		if old := partitionIn(was, name); now == nil || old != nil && old.PartitionEpoch == now.PartitionEpoch && minISROf(was, name.Topic) == minISROf(is, name.Topic) {
 			continue
 		}
 		w.tell("controllers: %s is led by %d in epoch %d.%d, ISR %v, ELR %v, last known %v, min ISR %d, at offset %d", name, now.Leader, now.LeaderEpoch,

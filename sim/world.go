@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"kvorum/internal/kafka"
+	"kvorum/internal/planted"
 	"kvorum/internal/testlog"
 )
 
@@ -27,7 +28,7 @@ const epochMs = 1_700_000_000_000
 type World struct {
 	seed uint64
 	rnd  *rand.Rand
-	now  int64 // true time; each node's clock may be off by its skew
+	now  int64 // in ms, never back; brokers' wall clocks may be off by their skew
 	step int
 	plan Plan
 	next int // of plan.Faults, not begun
@@ -86,6 +87,7 @@ func New(seed uint64, plan Plan) *World {
 	w := &World{seed: seed, rnd: rand.New(rand.NewPCG(seed, 1)), now: epochMs, plan: plan,
 		group:    testlog.NewGroup(kafka.LeaderEpoch(seed%3), 100, 101, 102),
 		requests: map[uint64]*controllerRequest{}, truth: newTruth(), coverage: Coverage{}}
+	w.group.SetFaults(testlog.Faults{AnyBase: planted.Is(planted.StaleControllerCommits)})
 	for i := range controllerCount {
 		w.controllers = append(w.controllers, w.newController(kafka.NodeID(firstController+i)))
 	}
@@ -103,10 +105,13 @@ func (w *World) chance(n int) bool { return w.rnd.IntN(n) == 0 }
 
 func (w *World) event(name string) { w.coverage[name]++ }
 
+// enough is how many acknowledgements a run wants to have between faults.
+const enough = 1000
+
 // run plays the plan and then heals.
 func (w *World) run() {
 	w.begin()
-	for w.step < w.plan.Steps {
+	for w.step < w.plan.Limit && (w.step < w.plan.Steps || w.coverage["acknowledged"] < enough) {
 		w.step++
 		w.faults()
 		w.something()
@@ -118,16 +123,16 @@ func (w *World) run() {
 // of its chores, or time passes.
 func (w *World) something() {
 	switch p := w.rnd.IntN(1000); {
-	case p < 430:
+	case p < 440:
 		w.deliver()
-	case p < 640:
+	case p < 610:
 		w.controllers[w.rnd.IntN(controllerCount)].chore()
-	case p < 860:
+	case p < 840:
 		w.brokers[w.rnd.IntN(brokerCount)].chore()
-	case p < 950:
+	case p < 955:
 		w.producers[w.rnd.IntN(producerCount)].chore(w)
 	default:
-		w.pass(1 + w.rnd.Int64N(12))
+		w.pass(1 + w.rnd.Int64N(20))
 	}
 }
 
@@ -176,7 +181,10 @@ func (w *World) describe() string {
 		return "there is no active controller"
 	}
 	for _, b := range w.brokers {
-		fmt.Fprintf(&out, "\nbroker %d: up %t, epoch %d, metadata to %d of %d, registered as %+v", b.id, b.up, b.epoch, b.published, c.state.End, c.state.Image.Broker(b.id))
+		fmt.Fprintf(&out, "\nbroker %d: up %t, epoch %d, metadata to %d of %d, confirmed %t", b.id, b.up, b.epoch, b.published, c.state.End, b.confirmed)
+		if r := c.state.Image.Broker(b.id); r != nil {
+			fmt.Fprintf(&out, ", registered with epoch %d at %d, fenced %t", r.Epoch, r.RegisteredAt, r.Fenced)
+		}
 	}
 	for _, name := range names() {
 		t := c.state.Image.TopicByName(name.Topic)

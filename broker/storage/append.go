@@ -7,6 +7,7 @@ import (
 
 	"kvorum/broker/storage/producer"
 	"kvorum/internal/kafka"
+	"kvorum/internal/planted"
 	"kvorum/protocol/batch"
 	"kvorum/protocol/errors"
 )
@@ -131,6 +132,7 @@ func (l *Log) AppendFollower(records []byte, nowMs int64) (Appended, error) {
 	if r.first < l.LogEnd() {
 		return Appended{}, fmt.Errorf("append to the follower's log of %s: a batch at offset %d while another append moved the end to %d", l.options.Partition, r.first, l.LogEnd())
 	}
+	r.produced = r.produced && !planted.Is(planted.ForgetProducers)
 	return l.append(records, r, AppendOptions{Origin: producer.Replication, NowMs: nowMs})
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"kvorum/internal/kafka"
+	"kvorum/internal/planted"
 	"kvorum/protocol/batch"
 )
 
@@ -29,7 +30,7 @@ func (l *Log) assign(epoch kafka.LeaderEpoch, start kafka.Offset) {
 	}
 	l.epochLock.Lock()
 	defer l.epochLock.Unlock()
-	if latest, ok := l.epochs.Latest(); ok && epoch <= latest.Epoch {
+	if latest, ok := l.epochs.Latest(); ok && epoch <= latest.Epoch && !planted.Is(planted.SameEpochAgain) {
 		return
 	}
 	l.newEpochs = l.epochs.Assign(epoch, start) || l.newEpochs

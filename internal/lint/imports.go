@@ -7,7 +7,7 @@ import (
 
 // leaves are the packages that every package may import.
 var leaves = []string{
-	"internal/kafka", "internal/clock", "internal/invariant", "internal/vfs",
+	"internal/kafka", "internal/clock", "internal/invariant", "internal/planted", "internal/vfs",
 	"protocol/batch", "protocol/errors", "config", "metadatalog/record",
 }
 
@@ -31,6 +31,7 @@ var rooms = map[string][]string{
 	"internal/kafka":     {},
 	"internal/clock":     {},
 	"internal/invariant": {},
+	"internal/planted":   {},
 	"internal/vfs":       {},
 	"internal/lint":      {},
 	"internal/testlog":   {"metadatalog", "quorum/raft"},

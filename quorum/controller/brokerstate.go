@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"kvorum/internal/kafka"
+	"kvorum/internal/planted"
 	"kvorum/metadatalog/image"
 	"kvorum/metadatalog/record"
 	"kvorum/protocol/errors"
@@ -83,7 +84,7 @@ func (p *partitionPass) unregisterBroker(b *image.Broker) {
 // need not be on its disks: without ELR it just leaves the ISRs, with ELR an
 // unclean one also leaves the ELRs (handleBrokerShutdown).
 func (p *partitionPass) restarted(id kafka.BrokerID, clean bool) {
-	if p.rules.elr && !clean {
+	if p.rules.elr && !clean && !planted.Is(planted.UncleanStays) {
 		p.update(uncleanShutdown(id), id, inISR(id))
 		p.update(uncleanShutdown(id), id, inELR(id))
 		return

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"kvorum/internal/kafka"
+	"kvorum/internal/planted"
 	"kvorum/metadatalog/image"
 	"kvorum/metadatalog/record"
 )
@@ -159,7 +160,7 @@ func (c *partitionChange) elect(r *record.PartitionChangeRecord) {
 	if slices.Contains(c.elr, leader) {
 		c.isr = []kafka.BrokerID{leader}
 		c.elr = without(c.elr, c.isr)
-		if len(c.isr) >= c.minISR {
+		if len(c.isr) >= c.minISR && !planted.Is(planted.EligibleForEver) {
 			// It may commit alone. Kafka clears the ELR when min.insync.replicas
 			// becomes 1 and so never comes here; see clearELR.
 			c.elr = nil

@@ -1,0 +1,66 @@
+// Package planted holds the bugs that the simulator must find: each leaves out one
+// rule, where the rule is. They exist only with the build tag planted, and then
+// only the one that a test has chosen is on; without the tag Is is the constant
+// false, and the compiler removes what it guards. A leaf.
+package planted
+
+// Bug is a rule that is left out.
+type Bug int
+
+// The bugs, by the class of reliability.md or the rule that they break.
+const (
+	None Bug = iota
+	// CommitUnderMinISR lets the high watermark move while the ISR is too small
+	// (KIP-966's strict rule).
+	CommitUnderMinISR
+	// ForgetProposedISR lets it move without the followers that were proposed and
+	// may be in the ISR already (the maximal ISR).
+	ForgetProposedISR
+	// CommitByAnswer takes the controller's answer for what the image does not say
+	// yet.
+	CommitByAnswer
+	// CutToHighWatermark makes a follower cut off all that it does not know to be
+	// committed (KIP-101).
+	CutToHighWatermark
+	// CutByLeaderOnly makes it go by the leader's answer alone, without a look at
+	// its own epochs (KIP-279).
+	CutByLeaderOnly
+	// NeverCut lets a follower keep what its leader does not have.
+	NeverCut
+	// AdmitOldIncarnation counts what a broker said before it restarted (KIP-903, at
+	// the leader).
+	AdmitOldIncarnation
+	// IgnoreBrokerEpochs takes restarted brokers into the ISR for who they were
+	// (KIP-903, at the controller).
+	IgnoreBrokerEpochs
+	// AdmitFenced takes fenced and stopping brokers into the ISR.
+	AdmitFenced
+	// IgnorePartitionEpoch lets an ISR change overwrite a newer one.
+	IgnorePartitionEpoch
+	// UncleanStays leaves a broker that lost its page cache where it was (KIP-966's
+	// last replica standing).
+	UncleanStays
+	// EligibleForEver keeps the ELR of a partition that commits without it.
+	EligibleForEver
+	// SameEpochAgain notes a leader epoch's start anew when the epoch is not new
+	// (KAFKA-13790).
+	SameEpochAgain
+	// ForgetProducers keeps followers from learning what producers wrote: the
+	// idempotence cache is lost on failover.
+	ForgetProducers
+	// FlushNothing moves the recovery point without an fsync.
+	FlushNothing
+	// TrustTail believes what an unclean stop has left behind the recovery point.
+	TrustTail
+	// StaleControllerCommits lets a deposed controller's batch into the log.
+	StaleControllerCommits
+	// Bugs is their number.
+	Bugs
+)
+
+var names = [...]string{"none", "commit under min ISR", "forget the proposed ISR", "commit by the answer", "cut to the high watermark", "cut by the leader only",
+	"never cut", "admit an old incarnation", "ignore broker epochs", "admit a fenced broker", "ignore the partition epoch", "an unclean broker stays",
+	"eligible for ever", "the same epoch again", "forget producers", "flush nothing", "trust the tail", "a stale controller commits"}
+
+// String is the bug's name.
+func (b Bug) String() string { return names[b] }
