@@ -15,7 +15,7 @@ type Coverage map[string]int
 var Events = []string{
 	"acknowledged", "active controller", "append refused by the state machine", "broker killed", "broker lost power", "broker paused", "clock jumped",
 	"controlled shutdown", "controller killed", "controllers all gone", "divergence told", "duplicate recognised", "everything killed", "follower truncated",
-	"ISR change proposed", "leader began", "message lost on a cut link", "min ISR changed", "partition flushed", "partitioned", "preferred leaders asked for",
+	"ISR change proposed", "leader began", "message delayed", "message lost on a cut link", "message outlived its sender", "min ISR changed", "partition flushed", "partitioned", "preferred leaders asked for",
 	"produce refused under min ISR", "produce retried", "proposal lost", "raft election", "segment torn", "zombie leader appended",
 }
 

@@ -44,12 +44,17 @@ const (
 	JumpClock
 	ChangeMinISR
 	ElectPreferred
-	faultKinds
+	SlowDown
 )
+
+// kinds are the faults that a plan is drawn from; what is there twice happens
+// twice as often.
+var kinds = []FaultKind{KillBroker, LosePower, LosePower, PauseBroker, StopBroker, KillController, PauseController, KillControllers, KillEverything,
+	CutOneWay, Isolate, ElectController, JumpClock, ChangeMinISR, ChangeMinISR, ElectPreferred, SlowDown, SlowDown}
 
 var faultNames = [...]string{"kill a broker", "cut a broker's power", "pause a broker", "stop a broker in order", "kill a controller", "pause a controller",
 	"kill all controllers", "kill everything", "cut a link one way", "isolate a node", "elect another controller", "jump a clock", "change min ISR",
-	"elect preferred leaders"}
+	"elect preferred leaders", "slow a node's messages down"}
 
 // String says what happens and when.
 func (f Fault) String() string {
@@ -61,7 +66,7 @@ func NewPlan(seed uint64) Plan {
 	rnd := rand.New(rand.NewPCG(seed, 2))
 	p := Plan{Steps: 40_000, Limit: 400_000}
 	for at := rnd.IntN(2000); at < p.Limit; at += 200 + rnd.IntN(4600) {
-		p.Faults = append(p.Faults, Fault{At: at, Lasts: 200 + rnd.IntN(4000), Kind: FaultKind(rnd.IntN(int(faultKinds))), A: rnd.IntN(1 << 16), B: rnd.IntN(1 << 16)})
+		p.Faults = append(p.Faults, Fault{At: at, Lasts: 200 + rnd.IntN(4000), Kind: kinds[rnd.IntN(len(kinds))], A: rnd.IntN(1 << 16), B: rnd.IntN(1 << 16)})
 	}
 	return p
 }
@@ -94,7 +99,11 @@ func (w *World) inject(f Fault) (end func()) {
 		if !w.power.allows(b, w.step) {
 			return nil
 		}
-		return w.down(b, func() { b.losePower(); w.power.lost(b) })
+		return w.down(b, func() {
+			b.losePower()
+			w.power.lost(b)
+			w.holdBack(b.node(), 2*f.Lasts)
+		})
 	case PauseBroker:
 		return w.pause(&b.paused, b.up, "broker", b.node())
 	case PauseController:
@@ -125,8 +134,13 @@ func (w *World) inject(f Fault) (end func()) {
 		w.jump(b, int64(f.B%20_000-10_000))
 	case ChangeMinISR:
 		w.changeMinISR(1 + f.B%2)
+		if f.B%3 == 0 { // while an ISR is about to shrink
+			return w.isolate(b.node())
+		}
 	case ElectPreferred:
 		w.electPreferred()
+	case SlowDown:
+		return w.slowDown(w.someNode(f.A), f.Lasts)
 	}
 	return nil
 }

@@ -5,12 +5,14 @@ package sim
 type network struct {
 	messages []message
 	cut      map[[2]node]int // directed links and how many faults cut them
+	slow     map[node]int    // senders whose messages take up to so many steps
 }
 
 // message is one request or answer.
 type message struct {
 	from, to node
 	life     int // of the receiver when it was sent: a restarted process has new connections
+	after    int // step before which it does not arrive
 	arrive   func()
 }
 
@@ -28,7 +30,12 @@ func (w *World) send(from, to node, arrive func()) {
 	if len(w.network.messages) >= maxMessages {
 		w.fail("Bounded", "more than %d messages are on their way", maxMessages)
 	}
-	w.network.messages = append(w.network.messages, message{from, to, w.life(to), arrive})
+	m := message{from, to, w.life(to), 0, arrive}
+	if steps := w.network.slow[from]; steps > 0 {
+		m.after = w.step + w.rnd.IntN(steps)
+		w.event("message delayed")
+	}
+	w.network.messages = append(w.network.messages, m)
 }
 
 // life counts the starts of a process.
@@ -78,6 +85,9 @@ func (w *World) deliver() {
 		i = w.rnd.IntN(1 + i)
 	}
 	m := w.network.messages[i]
+	if m.after > w.step && !w.healing {
+		return
+	}
 	if w.alive(m.to) && m.life == w.life(m.to) && !w.receives(m.to) {
 		return // it is paused: its kernel holds the message
 	}
@@ -86,6 +96,28 @@ func (w *World) deliver() {
 		return
 	}
 	m.arrive()
+}
+
+// slowDown lets what a node sends from here on take up to some steps, until the
+// returned function is called.
+func (w *World) slowDown(n node, steps int) (end func()) {
+	if w.network.slow == nil {
+		w.network.slow = map[node]int{}
+	}
+	w.network.slow[n] = steps
+	w.tell("messages of node %d are slow", n)
+	return func() { delete(w.network.slow, n) }
+}
+
+// holdBack lets what a process that has just died had sent arrive after so many
+// steps, long after its successor has begun.
+func (w *World) holdBack(from node, steps int) {
+	for i := range w.network.messages {
+		if m := &w.network.messages[i]; m.from == from {
+			m.after = max(m.after, w.step+w.rnd.IntN(steps))
+			w.event("message outlived its sender")
+		}
+	}
 }
 
 // cutLink loses what one node sends to another, until the returned function is

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog/image"
@@ -18,6 +19,7 @@ import (
 //	LeaderCompleteness           who begins to lead has everything that is committed
 //	NeverTwoLeadersInOneEpoch    an epoch of a partition has one leader
 //	NoCommittedRecordLostGlobally what was acknowledged is committed, at the offset that was told
+//	OnlyActiveReplicasJoin       who joins an ISR is neither fenced nor stopping
 //	Idempotence                  no sequence of a producer is committed twice, none is left out
 //	MetadataLogMatching          every controller has the same state at the same offset
 //	LogMatching                  below the high watermark replicas are the same bytes
@@ -161,6 +163,7 @@ func (t *truth) committedImage(w *World, im *image.Image) {
 	at := im.At().Offset
 	if t.newest == nil || at > t.newest.At().Offset {
 		tellChanges(w, t.newest, im)
+		checkJoined(w, t.newest, im)
 		t.newest = im
 		w.power.look(im)
 	}
@@ -172,6 +175,21 @@ func (t *truth) committedImage(w *World, im *image.Image) {
 		w.fail("MetadataLogMatching", "two controllers have different states at offset %d", at)
 	}
 	t.images[at] = h
+}
+
+// checkJoined checks that nobody joins an ISR who is fenced or about to stop.
+func checkJoined(w *World, was, is *image.Image) {
+	for _, name := range names() {
+		now, old := partitionIn(is, name), partitionIn(was, name)
+		if now == nil || old == nil || now.PartitionEpoch != old.PartitionEpoch+1 || now.LeaderEpoch != old.LeaderEpoch {
+			continue // an election, or more than one step
+		}
+		for _, id := range now.ISR {
+			if b := was.Broker(id); !slices.Contains(old.ISR, id) && !b.Active() && !is.Broker(id).Active() {
+				w.fail("OnlyActiveReplicasJoin", "broker %d joined the ISR %v of %s while it was fenced or stopping", id, now.ISR, name)
+			}
+		}
+	}
 }
 
 // tellChanges puts what became of the partitions into the story.
