@@ -69,3 +69,38 @@ func BenchmarkTopics(b *testing.B) {
 	work.Wait()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "topics/s")
 }
+
+// BenchmarkFirstRecords writes the first record of each of 5,000 partitions: it
+// ends when every leader has served.
+func BenchmarkFirstRecords(b *testing.B) {
+	bootstrap := kvorumtest.Start(b)
+	admin := newAdmin(b, bootstrap)
+	ctx, cancel := context.WithTimeout(b.Context(), 5*time.Minute)
+	defer cancel()
+	const partitions = 5000
+	for i := 0; b.Loop(); i++ {
+		b.StopTimer()
+		name := fmt.Sprintf("wide-%d", i)
+		if _, err := admin.CreateTopic(ctx, partitions, 1, nil, name); err != nil {
+			b.Fatal(err)
+		}
+		client, err := kgo.NewClient(kgo.SeedBrokers(bootstrap), kgo.DefaultProduceTopic(name), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+		if err != nil {
+			b.Fatal(err)
+		}
+		records := make([]*kgo.Record, partitions)
+		for p := range records {
+			records[p] = &kgo.Record{Partition: int32(p), Value: []byte("first")}
+		}
+		b.StartTimer()
+		if err := client.ProduceSync(ctx, records...).FirstErr(); err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		client.Close()
+		if _, err := admin.DeleteTopic(ctx, name); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+}

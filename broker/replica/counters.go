@@ -80,6 +80,8 @@ func (ps *Partitions) Counts() Counts {
 		switch l := p.leader; {
 		case p.gone != nil:
 			out.Offline++
+		case p.coldLeader():
+			out.Leaders++
 		case l != nil:
 			out.Leaders++
 			out.UnderReplicated += one(l.UnderReplicated())

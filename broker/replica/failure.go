@@ -30,10 +30,12 @@ func (ps *Partitions) DirectoryFailed(dir kafka.DirectoryID) {
 // what is on the disk; who waited for what was never written is told that it
 // leads anew.
 func (ps *Partitions) Reopened(l *storage.Log) {
-	p := ps.hostedAs(l.Partition())
+	p := ps.known(l.Partition())
 	if p == nil || p.topicID != l.TopicID() {
 		return
 	}
+	p.warming.Lock() // who opens the partition may have the old log in hand
+	defer p.warming.Unlock()
 	p.role.Lock()
 	defer p.role.Unlock()
 	p.log.Store(l)

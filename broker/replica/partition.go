@@ -20,6 +20,11 @@ type Partition struct {
 	// opened it again.
 	log atomic.Pointer[storage.Log]
 
+	// cold is not nil until the log was opened; warming is held to open it, outside
+	// of role.
+	warming sync.Mutex
+	cold    atomic.Pointer[cold]
+
 	// role is held shared during an append or a read and exclusively while the
 	// role changes: what began under one leader epoch has ended before the next
 	// one begins.

@@ -55,6 +55,7 @@ type Partitions struct {
 	image     atomic.Pointer[image.Image] // the last one that was published
 	published bool                        // Publish was called
 	counters  counters
+	chilled   chan struct{} // one slot: some partitions are cold
 
 	mu     sync.RWMutex
 	hosted map[kafka.TopicPartition]*Partition
@@ -66,7 +67,7 @@ func New(c Config) *Partitions {
 		self: c.Self, dirs: c.Dirs, static: c.Static, clock: c.Clock, logger: c.Log,
 		lagMaxMs: c.LagMax.Milliseconds(), controller: c.Controller, brokerEpoch: c.BrokerEpoch,
 		isrs: newReports(), homes: newReports(), peers: c.Peers, rules: c.Fetch,
-		hosted: map[kafka.TopicPartition]*Partition{},
+		hosted: map[kafka.TopicPartition]*Partition{}, chilled: make(chan struct{}, 1),
 	}
 	ps.fetchers = newFetchers(ps)
 	ps.image.Store(image.Empty())
@@ -109,12 +110,6 @@ func (ps *Partitions) absent(tp kafka.TopicPartition) error {
 	return errors.New(errors.UnknownTopicOrPartition, "there is no partition %s", tp)
 }
 
-func (ps *Partitions) hostedAs(tp kafka.TopicPartition) *Partition {
-	ps.mu.RLock()
-	defer ps.mu.RUnlock()
-	return ps.hosted[tp]
-}
-
 // fault is why a partition that is hosted cannot be used, nil if it can.
 func (p *Partition) fault() error {
 	p.mu.Lock()
@@ -123,7 +118,7 @@ func (p *Partition) fault() error {
 }
 
 // Hosted returns all partitions of this broker, in no order, also those whose log
-// could not be opened: their Log is nil.
+// is not open yet or could not be opened: their Log is nil.
 func (ps *Partitions) Hosted() []*Partition {
 	ps.mu.RLock()
 	defer ps.mu.RUnlock()

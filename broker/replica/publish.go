@@ -23,11 +23,13 @@ func (a assignment) name() kafka.TopicPartition {
 // Publish makes the replicas what the image says: it takes away what was deleted
 // or moved, makes logs for what is new, and leads and follows (ReplicaManager.
 // applyDelta). When it returns, every partition that this broker leads takes
-// records. Partitions that did not change go on undisturbed meanwhile.
+// records; who asks first for one that is on the disk opens it (cold). Partitions
+// that did not change go on undisturbed meanwhile.
 //
-// The first call compares all logs on disk with the image: those of topics that
-// it does not know, or does not have on this broker, are renamed and kept aside
-// (stray). So the image must be one that a live quorum has confirmed.
+// The first call compares the names of all logs on disk with the image: those of
+// topics that it does not know, or does not have on this broker, are renamed and
+// kept aside (stray). One that turns out to be of an earlier topic of that name is
+// when it is opened. So the image must be one that a live quorum has confirmed.
 func (ps *Partitions) Publish(c *image.Changes, im *image.Image) {
 	ps.image.Store(im)
 	if !ps.published {
@@ -59,6 +61,10 @@ func (ps *Partitions) Publish(c *image.Changes, im *image.Image) {
 	}
 	inParallel(changed, func(a assignment) { ps.apply(a, im, set) })
 	ps.reconfigure(c, im, set)
+	select {
+	case ps.chilled <- struct{}{}:
+	default: // openCold is about to look
+	}
 }
 
 func hosts(p *image.Partition, broker kafka.BrokerID) bool {
@@ -98,16 +104,10 @@ func inParallel[T any](all []T, f func(T)) {
 }
 
 // setStraysAside renames the logs that the image does not have here: of a topic
-// that it does not know, of one that went by the same name, or of a partition
-// whose replicas are elsewhere.
+// that it does not know, or of a partition whose replicas are elsewhere.
 func (ps *Partitions) setStraysAside(im *image.Image) {
 	inParallel(ps.dirs.All(), func(l storage.Stored) {
-		id, err := ps.dirs.TopicIDOf(l)
-		if err != nil {
-			ps.logger.Error("log does not say whose it is", "path", l.Path, "error", err)
-			return
-		}
-		if topic := im.Topic(id); topic != nil && topic.Name == l.Partition.Topic {
+		if topic := im.TopicByName(l.Partition.Topic); topic != nil {
 			if p := topic.Partition(l.Partition.Partition); p != nil && hosts(p, ps.self) {
 				return
 			}
@@ -115,7 +115,7 @@ func (ps *Partitions) setStraysAside(im *image.Image) {
 		if l.Future {
 			return // it belongs to a log that is judged itself
 		}
-		ps.logger.Warn("log is of no partition of this broker and is kept aside", "path", l.Path, "topicID", id)
+		ps.logger.Warn("log is of no partition of this broker and is kept aside", "path", l.Path)
 		if err := ps.dirs.Stray(l.Partition); err != nil {
 			ps.logger.Error("stray log could not be renamed", "path", l.Path, "error", err)
 		}
@@ -125,7 +125,7 @@ func (ps *Partitions) setStraysAside(im *image.Image) {
 // remove ends a partition here: its topic was deleted, or its replica moved to
 // other brokers. It reports whether its log is to be deleted.
 func (ps *Partitions) remove(tp kafka.TopicPartition, id kafka.TopicID, deleted bool) bool {
-	p := ps.hostedAs(tp)
+	p := ps.known(tp)
 	if p == nil || p.topicID != id {
 		return false
 	}
@@ -141,8 +141,11 @@ func (ps *Partitions) remove(tp kafka.TopicPartition, id kafka.TopicID, deleted 
 }
 
 // end makes a partition answer everybody with why, for good, once no append is
-// under way.
+// under way. Who is opening it comes to the end before.
 func (p *Partition) end(why error) {
+	p.warming.Lock()
+	defer p.warming.Unlock()
+	p.cold.Store(nil)
 	p.owner.fetchers.assign(p, kafka.NoLeader)
 	p.role.Lock()
 	defer p.role.Unlock()
@@ -155,23 +158,21 @@ func (p *Partition) end(why error) {
 // apply makes one partition what the image says. It is called for several
 // partitions at a time, but not for the same one.
 func (ps *Partitions) apply(a assignment, im *image.Image, set *settings) {
-	tp := a.name()
-	p := ps.hostedAs(tp)
-	isNew := p == nil
-	if isNew {
+	tp, c := a.name(), &cold{a, im, set}
+	p := ps.known(tp)
+	if p == nil {
 		p = &Partition{name: tp, topicID: a.topic.ID, owner: ps, epoch: kafka.NoEpoch, leaderID: kafka.NoLeader}
-		if err := ps.openLog(p, a, im, set); err != nil {
-			ps.logger.Error("log could not be opened", "partition", tp, "error", err)
-			p.gone = errors.KafkaStorageError.Err()
+		p.cold.Store(c)
+		if !ps.dirs.Unopened(tp) {
+			p.warm() // a new log costs nothing
 		}
-	}
-	if p.fault() == nil {
-		p.assume(a, coreState(a, im, set.of(tp.Topic).minISR))
-	}
-	if isNew {
 		ps.mu.Lock()
 		ps.hosted[tp] = p
 		ps.mu.Unlock()
+		return
+	}
+	if !p.chill(c) && p.fault() == nil {
+		p.assume(a, coreState(a, im, set.of(tp.Topic).minISR))
 	}
 }
 
@@ -183,7 +184,15 @@ func (ps *Partitions) openLog(p *Partition, a assignment, im *image.Image, set *
 	if where == kafka.DirectoryLost {
 		where = kafka.DirectoryUnassigned // the directory is gone, and the log with it
 	}
-	l, err := ps.dirs.Create(p.name, p.topicID, set.of(p.name.Topic).log, where)
+	config := set.of(p.name.Topic).log
+	l, err := ps.dirs.Create(p.name, p.topicID, config, where)
+	if errors.CodeOf(err) == errors.InconsistentTopicID {
+		ps.logger.Warn("log is of an earlier topic, or of none, and is kept aside", "partition", p.name, "error", err)
+		if err := ps.dirs.Stray(p.name); err != nil {
+			return err
+		}
+		l, err = ps.dirs.Create(p.name, p.topicID, config, where)
+	}
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"strconv"
+	"sync"
 
 	"kvorum/broker/replica/core"
 	"kvorum/broker/storage"
@@ -20,6 +21,8 @@ type setting struct {
 type settings struct {
 	image  *image.Image
 	layers config.Layers
+
+	mu     sync.Mutex
 	topics map[string]*setting
 }
 
@@ -39,6 +42,8 @@ func (ps *Partitions) newSettings(im *image.Image) *settings {
 
 // of works out a topic's configuration, once.
 func (s *settings) of(topic string) *setting {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if known := s.topics[topic]; known != nil {
 		return known
 	}
@@ -80,6 +85,9 @@ func (ps *Partitions) reconfigure(c *image.Changes, im *image.Image, set *settin
 	}
 	for _, p := range ps.Hosted() {
 		configs := all || topics[p.name.Topic]
+		if c := p.cold.Load(); c != nil && p.chill(&cold{c.assignment, im, set}) {
+			continue
+		}
 		if p.Log() == nil || (!configs && len(brokers) == 0) {
 			continue
 		}

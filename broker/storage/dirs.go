@@ -290,6 +290,15 @@ func (d *Dirs) Get(p kafka.TopicPartition) (*Log, error) {
 	return d.open(e)
 }
 
+// Unopened reports whether a directory holds the partition and its log was not
+// asked for yet: Get and Create will have to read it.
+func (d *Dirs) Unopened(p kafka.TopicPartition) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	e := d.holdings[p]
+	return e != nil && e.log.Load() == nil
+}
+
 // open opens a partition's log, once.
 func (d *Dirs) open(e *holding) (*Log, error) {
 	e.mu.Lock()
