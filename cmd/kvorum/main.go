@@ -58,7 +58,7 @@ func rootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(devCommand(), serverCommand(), storageCommand(), quorumCommand(), topicCommand(), metadataCommand())
+	root.AddCommand(devCommand(), serverCommand(), storageCommand(), quorumCommand(), topicCommand(), metadataCommand(), migrateCommand())
 	return root
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 // dumps are the recorded trees in testdata.
-var dumps = []string{"before", "at-copy", "dual-write", "dual-write-changed", "after-failover", "rolled-back"}
+var dumps = []string{"before", "at-copy", "dual-write", "dual-write-changed", "after-failover", "rolled-back", "epoch-above"}
 
 // loadTree reads a recorded tree.
 func loadTree(t testing.TB, name string) *Tree {

@@ -1,0 +1,119 @@
+package migration
+
+import (
+	"fmt"
+	"strconv"
+)
+
+// checkInFlight: what was asked for and is not done yet. Deletions and
+// reassignments survive the copy, but are easier to follow when they are over.
+func checkInFlight(f *Facts) []Finding {
+	s := f.Snapshot
+	var out []Finding
+	if len(s.Deletions) > 0 {
+		out = append(out, Finding{"deletion", Blocker, fmt.Sprintf("%d topics are being deleted: %s. They would not be copied", len(s.Deletions), listed(s.Deletions)), "wait until they are gone; a broker that does not run holds a deletion up"})
+	}
+	if len(s.Moves) > 0 {
+		out = append(out, Finding{"reassignment", Blocker, fmt.Sprintf("/admin/reassign_partitions asks for %d partitions to be moved: the controller of a migration does not read it", len(s.Moves)), "wait until it is done"})
+	}
+	if len(s.Elections) > 0 {
+		out = append(out, Finding{"election", Blocker, fmt.Sprintf("/admin/preferred_replica_election asks for the election of %d leaders: the controller of a migration does not read it", len(s.Elections)), "wait until it is done"})
+	}
+	var moving, behind, leaderless []string
+	for _, t := range s.Topics {
+		for _, id := range t.IDs() {
+			name, a, state := t.Name+"-"+strconv.Itoa(int(id)), t.Partitions[id], t.States[id]
+			if len(a.Adding)+len(a.Removing) > 0 {
+				moving = append(moving, name)
+			}
+			if len(state.ISR) < len(a.Replicas) {
+				behind = append(behind, name)
+			}
+			if state.Leader < 0 {
+				leaderless = append(leaderless, name)
+			}
+		}
+	}
+	if len(moving) > 0 {
+		out = append(out, Finding{"reassignment", Note, fmt.Sprintf("%d partitions are being moved (%s): the reassignment goes on after the copy", len(moving), listed(moving)), "better wait until it is done"})
+	}
+	if len(behind) > 0 {
+		out = append(out, Finding{"under-replicated", Note, fmt.Sprintf("%d partitions have replicas out of sync: %s", len(behind), listed(behind)), "every broker is restarted twice: wait until all are in sync"})
+	}
+	if len(leaderless) > 0 {
+		out = append(out, Finding{"offline", Blocker, fmt.Sprintf("%d partitions have no leader: %s", len(leaderless), listed(leaderless)), "bring their brokers back first"})
+	}
+	if s.ISRChanges+s.LogDirFails > 0 {
+		out = append(out, Finding{"notifications", Note, fmt.Sprintf("%d ISR changes and %d failed log directories wait for the controller", s.ISRChanges, s.LogDirFails), ""})
+	}
+	return out
+}
+
+// checkPasswords says what will be readable where.
+func checkPasswords(f *Facts) []Finding {
+	keys := passwords(f.Snapshot)
+	if len(keys) == 0 {
+		return nil
+	}
+	out := []Finding{{"passwords", Note, fmt.Sprintf("%d dynamic broker configs are passwords (%s). ZooKeeper has them encrypted; in the metadata log, its snapshots and every controller's and broker's copy they are in clear text, as with Apache's controllers", len(keys), listed(keys)),
+		"protect the metadata directories, or move these values into the brokers' files before"}}
+	if !f.Secret {
+		out = append(out, Finding{"password-secret", Blocker, "passwords cannot be decrypted without the brokers' password.encoder.secret", "give it with --password-encoder-secret-file"})
+	}
+	return out
+}
+
+// checkControllers compares the controllers that shall take over with the cluster.
+func checkControllers(f *Facts) []Finding {
+	c := f.Controllers
+	if c == nil {
+		return nil
+	}
+	if c.Err != nil {
+		return []Finding{{"controllers", Blocker, fmt.Sprintf("the controllers could not be asked: %v", c.Err), "start them, and check --bootstrap-controller"}}
+	}
+	var out []Finding
+	if c.ClusterID != f.Snapshot.ClusterID {
+		out = append(out, Finding{"controllers", Blocker, fmt.Sprintf("the controllers are of cluster %s, ZooKeeper has cluster %s", c.ClusterID, f.Snapshot.ClusterID), "format them with --cluster-id " + f.Snapshot.ClusterID})
+	}
+	if c.Voters < 3 {
+		out = append(out, Finding{"controllers", Note, fmt.Sprintf("the quorum has %d controllers: one that dies stops every change", c.Voters), "run three"})
+	}
+	for _, b := range f.Snapshot.Brokers {
+		if int32(b.ID) == int32(c.Active) {
+			out = append(out, Finding{"controllers", Blocker, fmt.Sprintf("controller %d has the id of a broker", b.ID), "controllers and brokers share one space of ids: format the controllers with others"})
+		}
+	}
+	return out
+}
+
+// checkTransactions concerns the step to kvorum's brokers, which have no
+// transaction coordinator.
+func checkTransactions(f *Facts) []Finding {
+	t := f.Transactions
+	switch {
+	case t.Err != nil:
+		return []Finding{{"transactions", Later, fmt.Sprintf("transactions could not be listed: %v", t.Err), ""}}
+	case t.Total == 0:
+		return nil
+	}
+	return []Finding{{"transactions", Later, fmt.Sprintf("%d transactional ids are known, %d of them in a transaction: kvorum's brokers have no transactions", t.Total, t.Ongoing),
+		"keep Apache's brokers, on kvorum's controllers, as long as clients use transactions"}}
+}
+
+// checkFormats finds records in formats that only older Kafka writes.
+func checkFormats(f *Facts) []Finding {
+	var old []string
+	for _, t := range f.Snapshot.Topics {
+		switch v := t.Config["message.format.version"]; {
+		case v == "":
+		case len(v) >= 4 && (v[:4] == "0.8." || v[:4] == "0.9." || v[:4] == "0.10"):
+			old = append(old, t.Name)
+		}
+	}
+	if len(old) == 0 {
+		return nil
+	}
+	return []Finding{{"message-format", Later, fmt.Sprintf("message.format.version of %d topics is from before 0.11: %s. Their segments may hold records of magic 0 or 1, which kvorum's brokers do not read", len(old), listed(old)),
+		"remove the config and wait until retention has taken the old segments"}}
+}
