@@ -196,7 +196,7 @@ func (c *conn) handle(ctx context.Context, f frame, checked *protocol.Checked, h
 	if err == nil || resp.body != nil {
 		written = c.respond(r, &resp)
 	}
-	resp.done()
+	defer resp.done()
 	if err != nil {
 		why := HandlerFailed
 		if c.auth != nil {
@@ -205,11 +205,14 @@ func (c *conn) handle(ctx context.Context, f frame, checked *protocol.Checked, h
 		c.endLogged(why, err)
 		return 0
 	}
+	served := Served{
+		Key: r.Key, Version: r.Version, RequestBytes: len(f.bytes) + 4, ResponseBytes: written,
+		Waited: began.Sub(f.at), Handled: ended.Sub(began), Wrote: time.Since(ended), Throttled: r.throttle,
+		Remote: min(r.remote, ended.Sub(began)), Parked: min(r.parked, ended.Sub(began)), Response: resp.message(),
+	}
+	c.slow(r, &served)
 	if c.l.cfg.Events.Served != nil {
-		c.l.cfg.Events.Served(Served{
-			Key: r.Key, Version: r.Version, RequestBytes: len(f.bytes) + 4, ResponseBytes: written,
-			Waited: began.Sub(f.at), Handled: ended.Sub(began), Wrote: time.Since(ended), Throttled: r.throttle,
-		})
+		c.l.cfg.Events.Served(served)
 	}
 	return r.throttle
 }

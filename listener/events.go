@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"kvorum/protocol"
 )
 
@@ -64,9 +66,18 @@ type Served struct {
 	// Waited is from the frame's last byte to the handler, Handled the handler's
 	// own time, Wrote the writing of the response.
 	Waited, Handled, Wrote time.Duration
+	// Remote is the part of Handled for which the handler waited for others, and
+	// Parked the part of that for which the request itself wanted to wait.
+	Remote, Parked time.Duration
 	// Throttled is how long the connection is muted after it, by its quotas.
 	Throttled time.Duration
+	// Response is what was answered, nil where that was nothing, or a body that was
+	// encoded already and came without it. It is not to be kept.
+	Response kmsg.Response
 }
+
+// Total is the time from the frame's last byte to the response's.
+func (s *Served) Total() time.Duration { return s.Waited + s.Handled + s.Wrote }
 
 // Events are hooks; each may be nil. They run on the connection's goroutine, so
 // they must be quick and must not call the listener.

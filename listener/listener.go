@@ -69,6 +69,9 @@ type Config struct {
 	// for ever.
 	RequestTimeout time.Duration
 
+	// SlowRequest is from when on a request is logged as slow; 0 logs none.
+	SlowRequest time.Duration
+
 	Events Events
 	Log    *slog.Logger // nil is slog.Default
 }
@@ -144,6 +147,7 @@ type Listener struct {
 	draining chan struct{}  // closed when no further request is taken
 	running  sync.WaitGroup // the accept loop and every connection
 	gate     gate
+	slow     gate // of the lines about slow requests
 
 	mu      sync.Mutex
 	state   state

@@ -42,6 +42,19 @@ type Request struct {
 	quotas   *quota.Quotas // nil limits nothing
 	throttle time.Duration
 	exempt   bool
+	remote   time.Duration
+	parked   time.Duration
+}
+
+// Waited says that the handler has waited for others for so long: replicas, the
+// controllers, other members.
+func (r *Request) Waited(d time.Duration) { r.remote += d }
+
+// Parked says the same of a wait that the request itself has asked for, as a
+// Fetch does for records that are not there yet.
+func (r *Request) Parked(d time.Duration) {
+	r.remote += d
+	r.parked += d
 }
 
 // Response is a handler's answer: a message to encode, or a body that is encoded
@@ -49,6 +62,7 @@ type Request struct {
 type Response struct {
 	body    kmsg.Response
 	raw     *protocol.Body
+	of      kmsg.Response // what raw was encoded from; for the metrics
 	release func()
 	silent  bool
 }
@@ -64,6 +78,20 @@ func Reply(body kmsg.Response) Response { return Response{body: body} }
 // connection, as the response has begun.
 func RawReply(body *protocol.Body, release func()) Response {
 	return Response{raw: body, release: release}
+}
+
+// Of says what message a body was encoded from, so that its errors are counted.
+func (r Response) Of(body kmsg.Response) Response {
+	r.of = body
+	return r
+}
+
+// message is what the response says, nil where nobody knows.
+func (r *Response) message() kmsg.Response {
+	if r.body != nil {
+		return r.body
+	}
+	return r.of
 }
 
 // NoReply answers nothing, as Produce with acks=0 wants it.
