@@ -53,7 +53,7 @@ func (b *Broker) openServices() error {
 	}
 	epoch := func() kafka.BrokerEpoch { return b.registrar.Epoch() }
 	b.replicas = replica.New(replica.Config{
-		Self: self, Dirs: b.dirs, Static: node.Static, Clock: clock.System, Log: b.logger.With("component", "replica"),
+		Self: self, Dirs: b.dirs, FS: vfs.Default, Static: node.Static, Clock: clock.System, Log: b.logger.With("component", "replica"),
 		LagMax: own.ReplicaLagMax, Controller: b.requests, BrokerEpoch: epoch,
 		Peers: &peers{listener: own.InterBroker, clientID: fmt.Sprintf("broker-%d-fetcher", node.ID)}, Fetch: replica.FetchRules(own.Fetch),
 	})

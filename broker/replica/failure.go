@@ -58,7 +58,7 @@ func (ps *Partitions) Reopened(l *storage.Log) {
 func (p *Partition) begin(s core.State, end kafka.Offset) {
 	l, effects := core.NewLeader(core.LeaderOptions{
 		Self: p.owner.self, LagMaxMs: p.owner.lagMaxMs, State: s, End: end,
-		HighWatermark: p.Log().HighWatermark(), NowMs: p.owner.nowMs(),
+		HighWatermark: p.Log().HighWatermark(), Proposed: p.owner.journal.adopt(p, s), NowMs: p.owner.nowMs(),
 	})
 	p.leader, p.unseen = l, 0
 	p.tenure++

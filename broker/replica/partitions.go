@@ -10,6 +10,7 @@ import (
 	"kvorum/broker/storage"
 	"kvorum/internal/clock"
 	"kvorum/internal/kafka"
+	"kvorum/internal/vfs"
 	"kvorum/metadatalog/image"
 	"kvorum/protocol/errors"
 )
@@ -17,8 +18,9 @@ import (
 // Config is what Partitions are made of.
 type Config struct {
 	Self kafka.BrokerID
-	// Dirs are the log directories; they outlive Partitions.
+	// Dirs are the log directories, in FS; they outlive Partitions.
 	Dirs *storage.Dirs
+	FS   vfs.FS
 	// Static is server.properties: the defaults of topics' configs come from it.
 	Static map[string]string
 	Clock  clock.Clock
@@ -51,6 +53,7 @@ type Partitions struct {
 	peers       Peers
 	rules       FetchRules
 	fetchers    *fetchers
+	journal     *journal
 
 	image     atomic.Pointer[image.Image] // the last one that was published
 	published bool                        // Publish was called
@@ -70,6 +73,7 @@ func New(c Config) *Partitions {
 		hosted: map[kafka.TopicPartition]*Partition{}, chilled: make(chan struct{}, 1),
 	}
 	ps.fetchers = newFetchers(ps)
+	ps.journal = newJournal(ps, c.FS)
 	ps.image.Store(image.Empty())
 	return ps
 }

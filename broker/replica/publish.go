@@ -197,6 +197,7 @@ func (ps *Partitions) openLog(p *Partition, a assignment, im *image.Image, set *
 		return err
 	}
 	p.log.Store(l)
+	ps.journal.read(p.logDirectory())
 	if dir, ok := ps.dirs.Where(p.name); ok && dir != wanted && !im.MetadataVersion().Before(image.MV37IV2) {
 		ps.homes.assign(p, dir)
 	}

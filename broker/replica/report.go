@@ -113,12 +113,49 @@ func (ps *Partitions) report(ctx context.Context, wake chan struct{}, send func(
 // sendISRs sends proposals and gives each partition its answer. It is false when
 // some have to be sent again: their leaders have put them back by then.
 func (ps *Partitions) sendISRs(ctx context.Context, batch map[*Partition]*core.Proposal) bool {
+	failed := ps.journal.record(batch)
+	for p, err := range failed {
+		ps.logger.Error("a change of in-sync replicas cannot be noted and is not proposed", "partition", p.name, "error", err)
+	}
+	req := ps.alterPartition(batch, failed)
+	answers := map[partitionKey]core.Answered{}
+	if len(req.Topics) > 0 {
+		resp, err := ps.controller.Do(ctx, req)
+		if alter, ok := resp.(*kmsg.AlterPartitionResponse); err == nil && ok && alter.ErrorCode == 0 {
+			answers = answersOf(alter)
+		} else if ok {
+			err = errors.Code(alter.ErrorCode).Err()
+		}
+		if err != nil {
+			ps.logger.Warn("the controllers did not take changes of in-sync replicas", "partitions", len(batch), "error", err)
+		}
+	}
+	all := true
+	for p, change := range batch {
+		a, ok := answers[partitionKey{p.topicID, p.name.Partition}]
+		if !ok {
+			a.Outcome = core.Failed
+		}
+		a.Proposal, a.NowMs = change, ps.nowMs()
+		p.answered(a)
+		ps.counters.decided(a.Outcome, change.Expands())
+		all = all && a.Outcome != core.Failed
+	}
+	return all
+}
+
+// alterPartition is the request for a batch, without those that could not be
+// noted in the journal. What an image has decided meanwhile is taken out of batch.
+func (ps *Partitions) alterPartition(batch map[*Partition]*core.Proposal, failed map[*Partition]error) *kmsg.AlterPartitionRequest {
 	req := kmsg.NewPtrAlterPartitionRequest()
 	req.BrokerID, req.BrokerEpoch = int32(ps.self), int64(ps.brokerEpoch())
 	topics := map[kafka.TopicID]int{}
 	for p, change := range batch {
-		if !p.proposes(change) {
-			delete(batch, p) // an image has decided it meanwhile
+		switch {
+		case !p.proposes(change):
+			delete(batch, p)
+			continue
+		case failed[p] != nil:
 			continue
 		}
 		at, ok := topics[p.topicID]
@@ -129,31 +166,7 @@ func (ps *Partitions) sendISRs(ctx context.Context, batch map[*Partition]*core.P
 		}
 		req.Topics[at].Partitions = append(req.Topics[at].Partitions, ps.asked(p, change))
 	}
-	if len(batch) == 0 {
-		return true
-	}
-	resp, err := ps.controller.Do(ctx, req)
-	answers := map[partitionKey]core.Answered{}
-	if alter, ok := resp.(*kmsg.AlterPartitionResponse); err == nil && ok && alter.ErrorCode == 0 {
-		answers = answersOf(alter)
-	} else if ok {
-		err = errors.Code(alter.ErrorCode).Err()
-	}
-	if err != nil {
-		ps.logger.Warn("the controllers did not take changes of in-sync replicas", "partitions", len(batch), "error", err)
-	}
-	all := true
-	for p, change := range batch {
-		a, ok := answers[partitionKey{p.topicID, p.name.Partition}]
-		if !ok {
-			a.Outcome = core.Failed
-		}
-		a.Proposal, a.NowMs = change, ps.nowMs()
-		p.answered(a)
-		ps.counters.decided(a.Outcome, len(change.ISR) > change.Old)
-		all = all && a.Outcome != core.Failed
-	}
-	return all
+	return req
 }
 
 type partitionKey struct {

@@ -34,6 +34,7 @@ func (ps *Partitions) watchLag(ctx context.Context) {
 			return
 		}
 		ps.tick()
+		ps.journal.tidy()
 		timer.Reset(interval)
 	}
 }

@@ -70,6 +70,7 @@ func (w *world) start(static map[string]string) {
 	c := Config{Self: self, Static: static, Clock: clock.System, Log: slog.New(slog.DiscardHandler), LagMax: 30 * time.Second, Controller: w,
 		BrokerEpoch: func() kafka.BrokerEpoch { return epochOf(self) }}
 	var err error
+	c.FS = w.fs
 	c.Dirs, err = storage.OpenDirs(storage.DirsOptions{
 		FS: w.fs, Directories: []storage.Directory{{Path: "/logs", ID: directory}}, OpenFiles: 64,
 		Config:          func(topic string) storage.LogConfig { return w.ps.TopicConfig(topic) },

@@ -1,6 +1,9 @@
 package core
 
-import "kvorum/internal/kafka"
+import (
+	"kvorum/internal/kafka"
+	"kvorum/internal/planted"
+)
 
 // Follower is what a follower of a partition decides about its log: what it asks
 // the leader for, and what it cuts off before it appends (KIP-595's truncation on
@@ -100,6 +103,11 @@ func (f *Follower) Take(asked Ask, a Answer, at Position, ends EpochEnd) (d Deed
 		// Also where it cuts off no record: a broker that led an epoch without
 		// writing a record then forgets that epoch.
 		to := truncation(a.Diverging, at, ends)
+		if planted.Is(planted.CutToHighWatermark) {
+			to = min(to, at.HighWatermark)
+		} else if planted.Is(planted.NeverCut) {
+			to = at.End
+		}
 		return Deed{Truncate: true, To: to, HighWatermark: min(at.HighWatermark, to), LogStart: kafka.NoOffset}, true
 	default:
 		return Deed{Append: a.Records, UpToEpoch: f.epoch, HighWatermark: a.HighWatermark, LogStart: a.LogStart}, true
@@ -129,6 +137,8 @@ func outOfRange(a Answer, at Position) (Deed, bool) {
 func truncation(leader kafka.EpochOffset, at Position, ends EpochEnd) kafka.Offset {
 	own := ends(leader.Epoch)
 	switch {
+	case planted.Is(planted.CutByLeaderOnly):
+		return min(leader.Offset, at.End)
 	case own.Epoch == kafka.NoEpoch:
 		return min(leader.Offset, at.End)
 	case own.Epoch != leader.Epoch:

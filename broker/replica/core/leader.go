@@ -5,6 +5,7 @@ import (
 
 	"kvorum/internal/invariant"
 	"kvorum/internal/kafka"
+	"kvorum/internal/planted"
 )
 
 // Leader is what the leader of a partition knows and decides in one leader
@@ -46,7 +47,12 @@ type LeaderOptions struct {
 	End kafka.Offset
 	// HighWatermark is what the log knew; it may be far behind.
 	HighWatermark kafka.Offset
-	NowMs         int64
+	// Proposed is an expansion of the ISR that an earlier run of this broker has
+	// proposed in the same leader epoch and State does not decide; nil: none. Its
+	// members may be in the ISR by now, so the high watermark waits for them, and
+	// it is proposed again to find out.
+	Proposed *Proposal
+	NowMs    int64
 }
 
 // State is what an image says about one partition.
@@ -90,6 +96,16 @@ func (p *Proposal) Has(id kafka.BrokerID) bool {
 	return slices.ContainsFunc(p.ISR, func(m Member) bool { return m.ID == id })
 }
 
+// Expands reports whether a broker would join the ISR. Such a proposal must be
+// durable before it is sent: see LeaderOptions.Proposed.
+func (p *Proposal) Expands() bool { return len(p.ISR) > p.Old }
+
+// DecidedBy reports whether an image with these epochs shows what became of the
+// proposal: it is in it, or can no longer be applied.
+func (p *Proposal) DecidedBy(leader kafka.LeaderEpoch, partition kafka.PartitionEpoch) bool {
+	return leader > p.LeaderEpoch || partition > p.PartitionEpoch
+}
+
 // NewLeader begins a leader epoch. The second value is what it asks for at once.
 func NewLeader(o LeaderOptions) (*Leader, Effects) {
 	l := &Leader{
@@ -99,10 +115,13 @@ func NewLeader(o LeaderOptions) (*Leader, Effects) {
 	}
 	invariant.Check(o.HighWatermark <= o.End, "the high watermark %d lies after the log end %d", o.HighWatermark, o.End)
 	l.take(o.State)
+	if o.Proposed != nil && !o.Proposed.DecidedBy(l.epoch, l.partitionEpoch) {
+		l.proposal = o.Proposed
+	}
 	for i := range l.followers {
 		l.followers[i].assume(l.inISR(l.followers[i].id), o.NowMs)
 	}
-	return l, Effects{HighWatermarkMoved: l.advance(o.NowMs)}
+	return l, Effects{HighWatermarkMoved: l.advance(o.NowMs), Propose: l.proposal}
 }
 
 // take copies what a state says; followers that stay keep what is known of them.
@@ -164,7 +183,7 @@ func (l *Leader) Settled() bool { return l.highWatermark >= l.epochStart }
 // InMaximalISR reports whether the high watermark waits for a broker because it
 // is in the ISR or may already be, for all that this broker knows.
 func (l *Leader) InMaximalISR(id kafka.BrokerID) bool {
-	return l.inISR(id) || (l.proposal != nil && l.proposal.Has(id))
+	return l.inISR(id) || (l.proposal != nil && l.proposal.Has(id) && !planted.Is(planted.ForgetProposedISR))
 }
 
 // Proposed is the ISR change that is not decided in the image, nil if there is
@@ -175,7 +194,7 @@ func (l *Leader) inISR(id kafka.BrokerID) bool { return slices.Contains(l.isr, i
 
 // advance moves the high watermark as far as the rules allow.
 func (l *Leader) advance(nowMs int64) bool {
-	if l.UnderMinISR() {
+	if l.UnderMinISR() && !planted.Is(planted.CommitUnderMinISR) {
 		return false
 	}
 	to := l.end

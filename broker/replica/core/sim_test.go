@@ -32,6 +32,7 @@ type replica struct {
 	leader     *Leader
 	follower   *Follower
 	registered kafka.BrokerEpoch
+	journal    *Proposal // the expansion on its disk
 }
 
 func (r *replica) end() kafka.Offset { return kafka.Offset(len(r.log)) }
@@ -169,7 +170,7 @@ func (s *sim) see(r *replica, index int) {
 		r.follower = nil
 		r.begin(state.LeaderEpoch, r.end())
 		var e Effects
-		r.leader, e = NewLeader(LeaderOptions{Self: r.id, LagMaxMs: simLag, State: state, End: r.end(), HighWatermark: r.hw, NowMs: s.nowMs})
+		r.leader, e = NewLeader(LeaderOptions{Self: r.id, LagMaxMs: simLag, State: state, End: r.end(), HighWatermark: r.hw, Proposed: r.journal, NowMs: s.nowMs})
 		s.effects(r, e)
 	default:
 		if state.LeaderEpoch > r.leader.Epoch() {
@@ -183,6 +184,9 @@ func (s *sim) step(r *replica, e Event) { s.effects(r, r.leader.Step(e)) }
 
 func (s *sim) effects(r *replica, e Effects) {
 	if e.Propose != nil {
+		if e.Propose.Expands() {
+			r.journal = e.Propose
+		}
 		s.asks = append(s.asks, proposal{from: r.leader, by: r.id, change: e.Propose})
 	}
 	if !e.HighWatermarkMoved {
@@ -422,6 +426,27 @@ func (s *sim) Kill(t *rapid.T) {
 	}
 }
 
+// Resume kills a process that comes back at once as the same incarnation, before
+// any controller hears of it: what was in memory is gone, the image, the log and
+// the journal are there.
+func (s *sim) Resume(t *rapid.T) {
+	s.t = t
+	r := s.pick("broker", up)
+	r.leader, r.follower = nil, nil
+	if r.hw > 0 {
+		r.hw = kafka.Offset(rapid.IntRange(0, int(r.hw)).Draw(t, "checkpoint"))
+	}
+	s.see(r, r.seen)
+}
+
+// MinISR changes min.insync.replicas; brokers learn of it with the image.
+func (s *sim) MinISR(t *rapid.T) {
+	s.t = t
+	_, leader := s.now()
+	min := rapid.IntRange(1, 3).Draw(t, "min ISR")
+	s.commit(leader, func(st *State) { st.MinISR = min })
+}
+
 // Fence takes a broker out that lives: it goes on as a zombie.
 func (s *sim) Fence(t *rapid.T) {
 	s.t = t
@@ -510,7 +535,7 @@ func TestReplicasKeepWhatIsCommitted(t *testing.T) {
 		s := newSim(t)
 		t.Repeat(map[string]func(*rapid.T){
 			"": s.check, "append": s.Append, "fetch": s.Fetch, "fetch again": s.Fetch, "deliver": s.Deliver, "deliver again": s.Deliver,
-			"publish": s.Publish, "publish again": s.Publish, "alter": s.Alter, "kill": s.Kill, "fence": s.Fence, "restart": s.Restart, "restart again": s.Restart, "wait": s.Wait,
+			"publish": s.Publish, "publish again": s.Publish, "alter": s.Alter, "kill": s.Kill, "resume": s.Resume, "min ISR": s.MinISR, "fence": s.Fence, "restart": s.Restart, "restart again": s.Restart, "wait": s.Wait,
 		})
 		s.heal(t)
 		most = max(most, len(s.committed))

@@ -5,6 +5,7 @@ import (
 
 	"kvorum/internal/invariant"
 	"kvorum/internal/kafka"
+	"kvorum/internal/planted"
 )
 
 // Event is what can happen to a leader.
@@ -104,7 +105,7 @@ func (l *Leader) Step(e Event) Effects {
 // one has lost its seat.
 func (l *Leader) Admits(id kafka.BrokerID, epoch kafka.BrokerEpoch) bool {
 	f := l.follower(id)
-	return f != nil && (epoch == kafka.NoBrokerEpoch || f.registered == kafka.NoBrokerEpoch || epoch >= f.registered)
+	return f != nil && (epoch == kafka.NoBrokerEpoch || f.registered == kafka.NoBrokerEpoch || epoch >= f.registered || planted.Is(planted.IgnoreBrokerEpochs))
 }
 
 func (l *Leader) follower(id kafka.BrokerID) *follower {
@@ -183,6 +184,12 @@ func (l *Leader) answered(e Answered) Effects {
 		// image settles it, unless nothing was changed at all.
 		if e.PartitionEpoch <= l.partitionEpoch {
 			l.proposal = nil
+		} else if planted.Is(planted.CommitByAnswer) {
+			l.isr = l.isr[:0:0]
+			for _, m := range l.proposal.ISR {
+				l.isr = append(l.isr, m.ID)
+			}
+			l.proposal = nil
 		}
 	case Failed:
 		return Effects{Propose: l.proposal}
@@ -203,8 +210,8 @@ func (l *Leader) changed(e ImageChanged) Effects {
 			l.followers[i].assume(l.inISR(l.followers[i].id), e.NowMs)
 		}
 	}
-	if l.proposal != nil && (s.PartitionEpoch > l.proposal.PartitionEpoch || s.LeaderEpoch > l.proposal.LeaderEpoch) {
-		l.proposal = nil // it is in the image, or can no longer be applied
+	if l.proposal != nil && l.proposal.DecidedBy(s.LeaderEpoch, s.PartitionEpoch) {
+		l.proposal = nil
 	}
 	l.partitionEpoch = s.PartitionEpoch
 	return Effects{HighWatermarkMoved: l.advance(e.NowMs)}
