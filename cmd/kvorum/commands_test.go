@@ -52,7 +52,7 @@ func TestCompletion(t *testing.T) {
 			t.Errorf("completion %s: exit code %d, %d bytes, %q", shell, r.code, len(r.stdout), r.stderr)
 		}
 	}
-	if r := kvorum(t, "__complete", "quorum", "status", "-o", ""); !strings.HasPrefix(r.stdout, "table\njson\n") {
+	if r := kvorum(t, "__complete", "quorum", "status", "-o", ""); !strings.HasPrefix(r.stdout, "table\njson\nyaml\n") {
 		t.Errorf("values of -o are %q", r.stdout)
 	}
 }

@@ -119,7 +119,7 @@ func metadataCat() *cobra.Command {
 	return cmd
 }
 
-// leaf writes one value: a line, or an object on a line.
+// leaf writes one value: a line, an object on a line, or an item of a list.
 func (o *output) leaf(w io.Writer, path, value string) error {
 	var err error
 	switch o.format {
@@ -127,8 +127,10 @@ func (o *output) leaf(w io.Writer, path, value string) error {
 		_, err = fmt.Fprintf(w, "%s = %s\n", path, value)
 	case "json":
 		_, err = fmt.Fprintf(w, "{\"path\":%s,\"value\":%s}\n", admin.JSONText(path), admin.JSONText(value))
+	case "yaml":
+		_, err = fmt.Fprintf(w, "- path: %s\n  value: %s\n", admin.JSONText(path), admin.JSONText(value))
 	default:
-		err = usageError(fmt.Sprintf("--output %q is neither table nor json", o.format))
+		err = o.check()
 	}
 	return err
 }

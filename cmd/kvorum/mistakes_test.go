@@ -22,8 +22,14 @@ type said struct {
 // kvorum runs the command in this process.
 func kvorum(t *testing.T, args ...string) said {
 	t.Helper()
+	return kvorumReads(t, "", args...)
+}
+
+// kvorumReads runs the command in this process with an input.
+func kvorumReads(t *testing.T, stdin string, args ...string) said {
+	t.Helper()
 	var stdout, stderr bytes.Buffer
-	code := run(t.Context(), args, &stdout, &stderr)
+	code := run(t.Context(), args, strings.NewReader(stdin), &stdout, &stderr)
 	return said{code, stdout.String(), stderr.String()}
 }
 
@@ -87,8 +93,8 @@ func TestMistakes(t *testing.T) {
 		{"nothing to change", []string{"topic", "alter-config", "orders"}, "nothing to change: use --set KEY=VALUE or --delete KEY"},
 		{"config without value", []string{"topic", "create", "orders", "-c", "retention.ms"}, `"retention.ms" is not KEY=VALUE`},
 		{"no brokers there", []string{"topic", "list", "-b", "127.0.0.1:1", "--timeout", "1s"}, "127.0.0.1:1"},
-		{"unknown output", []string{"quorum", "status", "-o", "xml"}, `--output "xml" is neither table nor json`},
-		{"unknown output of format", format("--standalone", "-o", "xml"), `--output "xml" is neither table nor json`},
+		{"unknown output", []string{"quorum", "status", "-o", "xml"}, `--output "xml" is neither table, json nor yaml`},
+		{"unknown output of format", format("--standalone", "-o", "xml"), `--output "xml" is neither table, json nor yaml`},
 		{"log level", []string{"server", "-c", done, "--log-level", "loud"}, "--log-level is neither debug, info, warn nor error"},
 		{"server without config", []string{"server"}, `required flag(s) "config" not set`},
 		{"no such file", []string{"server", "-c", filepath.Join(dir, "none.properties")}, "none.properties: no such file"},

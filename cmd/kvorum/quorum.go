@@ -30,7 +30,7 @@ func quorumStatus() *cobra.Command {
 			if err != nil {
 				return unhealthyError(err.Error())
 			}
-			if out.format == "table" {
+			if out.table() {
 				fmt.Fprintf(cmd.OutOrStdout(), "cluster %s, active controller %d, epoch %d, high watermark %d\n\n",
 					status.ClusterID, status.Leader, status.Epoch, status.HighWatermark)
 			}

@@ -7,38 +7,18 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"kvorum/admin"
 )
 
-// brokerFlags are the flags of commands that talk to brokers.
-type brokerFlags struct {
-	bootstrap string
-	timeout   time.Duration
-}
-
-func (f *brokerFlags) add(cmd *cobra.Command) {
-	cmd.PersistentFlags().StringVarP(&f.bootstrap, "bootstrap-server", "b", "127.0.0.1:9092", "brokers to ask first, HOST:PORT separated by commas")
-	cmd.PersistentFlags().DurationVar(&f.timeout, "timeout", 30*time.Second, "how long to wait for each answer")
-}
-
-// run gives the administrator to what a command does.
-func (f *brokerFlags) run(ctx context.Context, do func(context.Context, *admin.Topics) error) error {
-	topics, err := admin.NewTopics(f.bootstrap, f.timeout)
-	if err != nil {
-		return err
-	}
-	return do(ctx, topics)
-}
-
 func topicCommand() *cobra.Command {
 	var flags brokerFlags
-	cmd := &cobra.Command{Use: "topic", Short: "Create, list, describe, change and delete topics", Args: cobra.NoArgs, RunE: needSubcommand}
+	cmd := &cobra.Command{Use: "topic", Short: "Create, list, describe, change and delete topics; write and read their records", Args: cobra.NoArgs, RunE: needSubcommand}
 	flags.add(cmd)
-	cmd.AddCommand(topicCreate(&flags), topicList(&flags), topicDescribe(&flags), topicDelete(&flags), topicAddPartitions(&flags), topicAlterConfig(&flags))
+	cmd.AddCommand(topicCreate(&flags), topicList(&flags), topicDescribe(&flags), topicDelete(&flags), topicAddPartitions(&flags), topicAlterConfig(&flags),
+		topicTrim(&flags), topicProduce(&flags), topicConsume(&flags))
 	return cmd
 }
 
@@ -62,7 +42,7 @@ func topicCreate(flags *brokerFlags) *cobra.Command {
 			for _, name := range names {
 				topics = append(topics, admin.NewTopic{Name: name, Partitions: partitions, ReplicationFactor: replicas, Configs: values})
 			}
-			return flags.run(cmd.Context(), func(ctx context.Context, t *admin.Topics) error {
+			return flags.topics(cmd, func(ctx context.Context, t *admin.Topics) error {
 				if err := t.Create(ctx, topics, dryRun); err != nil {
 					return err
 				}
@@ -84,7 +64,7 @@ func topicList(flags *brokerFlags) *cobra.Command {
 		Use: "list", Short: "List topics", Args: cobra.NoArgs,
 		Example: "  kvorum topic list\n  kvorum topic list --internal -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return flags.run(cmd.Context(), func(ctx context.Context, t *admin.Topics) error {
+			return flags.topics(cmd, func(ctx context.Context, t *admin.Topics) error {
 				topics, err := t.List(ctx, internal)
 				if err != nil {
 					return err
@@ -112,7 +92,7 @@ func topicDescribe(flags *brokerFlags) *cobra.Command {
 		Use: "describe TOPIC...", Short: "Describe topics: their partitions and the configs that were set", Args: cobra.MinimumNArgs(1),
 		Example: "  kvorum topic describe orders\n  kvorum topic describe orders payments -o json",
 		RunE: func(cmd *cobra.Command, names []string) error {
-			return flags.run(cmd.Context(), func(ctx context.Context, t *admin.Topics) error {
+			return flags.topics(cmd, func(ctx context.Context, t *admin.Topics) error {
 				topics, err := t.Describe(ctx, names)
 				if err != nil {
 					return err
@@ -123,20 +103,13 @@ func topicDescribe(flags *brokerFlags) *cobra.Command {
 						rows = append(rows, []string{topic.Name, strconv.Itoa(p.ID), strconv.Itoa(p.Leader), intList(p.Replicas), intList(p.ISR), intList(p.Offline)})
 					}
 				}
-				if err := out.print(cmd, topics, rows); err != nil || out.format == "json" {
-					return err
-				}
 				configs := [][]string{{"TOPIC", "CONFIG", "VALUE"}}
 				for _, topic := range topics {
 					for _, key := range slices.Sorted(maps.Keys(topic.Configs)) {
 						configs = append(configs, []string{topic.Name, key, topic.Configs[key]})
 					}
 				}
-				if len(configs) == 1 {
-					return nil
-				}
-				fmt.Fprintln(cmd.OutOrStdout())
-				return out.print(cmd, nil, configs)
+				return out.tables(cmd, topics, rows, configs)
 			})
 		},
 	}
@@ -150,7 +123,7 @@ func topicDelete(flags *brokerFlags) *cobra.Command {
 		Use: "delete TOPIC...", Short: "Delete topics and all their records", Args: cobra.MinimumNArgs(1),
 		Example: "  kvorum topic delete orders --dry-run\n  kvorum topic delete orders",
 		RunE: func(cmd *cobra.Command, names []string) error {
-			return flags.run(cmd.Context(), func(ctx context.Context, t *admin.Topics) error {
+			return flags.topics(cmd, func(ctx context.Context, t *admin.Topics) error {
 				if dryRun {
 					// There is no validate-only deletion: what can be said is whether they exist.
 					if _, err := t.Describe(ctx, names); err != nil {
@@ -174,7 +147,7 @@ func topicAddPartitions(flags *brokerFlags) *cobra.Command {
 		Use: "add-partitions TOPIC", Short: "Raise a topic's number of partitions", Args: cobra.ExactArgs(1),
 		Example: "  kvorum topic add-partitions orders --total 24 --dry-run\n  kvorum topic add-partitions orders --total 24",
 		RunE: func(cmd *cobra.Command, names []string) error {
-			return flags.run(cmd.Context(), func(ctx context.Context, t *admin.Topics) error {
+			return flags.topics(cmd, func(ctx context.Context, t *admin.Topics) error {
 				if err := t.AddPartitions(ctx, names[0], total, dryRun); err != nil {
 					return err
 				}
@@ -202,7 +175,7 @@ func topicAlterConfig(flags *brokerFlags) *cobra.Command {
 			if len(values)+len(remove) == 0 {
 				return usageError("nothing to change: use --set KEY=VALUE or --delete KEY")
 			}
-			return flags.run(cmd.Context(), func(ctx context.Context, t *admin.Topics) error {
+			return flags.topics(cmd, func(ctx context.Context, t *admin.Topics) error {
 				if err := t.AlterConfigs(ctx, names[0], values, remove, dryRun); err != nil {
 					return err
 				}
