@@ -58,10 +58,14 @@ func TestApacheAndBack(t *testing.T) {
 	extend(t, dirs)
 	ours := read(t, dirs)
 	compacted(t, dirs)
+	renew(t, dirs, "bare")
 	if err := dirs.Close(dirs.PreviousEpoch()); err != nil {
 		t.Fatal(err)
 	}
 	dump(ctx, t, driver, node.DataDir())
+	if names, err := os.ReadDir(filepath.Join(node.DataDir(), "bare-0")); err != nil || len(names) != 1 {
+		t.Fatalf("in the directory of a new log: %v, %v", names, err)
+	}
 
 	start(ctx, t, node)
 	after := consume(ctx, t, node.Listener)
@@ -79,6 +83,9 @@ func TestApacheAndBack(t *testing.T) {
 
 	dirs = open(t, node)
 	compare(t, "kvorum after a kill of Apache", last, read(t, dirs))
+	if l, err := dirs.Get(kafka.TopicPartition{Topic: "bare"}); err != nil || len(readLog(t, l)) != 1 {
+		t.Fatalf("the log that Apache began in our directory: %v", err)
+	}
 	if err := dirs.Close(kafka.NoBrokerEpoch); err != nil {
 		t.Fatal(err)
 	}
@@ -115,6 +122,14 @@ func start(ctx context.Context, t *testing.T, node *peer.Node) {
 // produce makes the topics, if they are not there, and writes with every codec.
 func produce(ctx context.Context, t *testing.T, bootstrap, round string) {
 	t.Helper()
+	bare := newClient(t, bootstrap)
+	defer bare.Close()
+	if _, err := kadm.NewClient(bare).CreateTopic(ctx, 1, 1, nil, "bare"); err != nil && round == "first" {
+		t.Fatal(err)
+	}
+	if r := bare.ProduceSync(ctx, &kgo.Record{Topic: "bare", Value: []byte(round)}); r.FirstErr() != nil || r[0].Record.Offset != 0 {
+		t.Fatalf("the first record of a new log is at %d, %v", r[0].Record.Offset, r.FirstErr())
+	}
 	for _, codec := range codecs {
 		client := newClient(t, bootstrap, kgo.ProducerBatchCompression(compression(codec)))
 		admin := kadm.NewClient(client)
@@ -161,6 +176,23 @@ func compression(codec string) kgo.CompressionCodec {
 		"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(),
 		"lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
 	}[codec]
+}
+
+// renew takes the log of a topic's only partition out and makes it anew: nothing is
+// in its directory but partition.metadata.
+func renew(t *testing.T, dirs *storage.Dirs, topic string) {
+	t.Helper()
+	p := kafka.TopicPartition{Topic: topic}
+	l, err := dirs.Get(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dirs.Delete(p); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := dirs.Create(p, l.TopicID(), storage.NewLogConfig(config.Layers{}, nil), kafka.DirectoryUnassigned); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // transactions commits one and aborts one, and commits offsets of a group.
