@@ -14,6 +14,7 @@ import (
 //	Starting -> Recovery          it is registered, and its image holds that
 //	Recovery -> Running           the first image is acted upon and it is unfenced
 //	Running -> PendingShutdown    it is told to stop and asks to
+//	Running -> Starting           its registration was replaced
 //	any -> ShuttingDown           it may stop, or must
 type State int8
 
@@ -67,6 +68,9 @@ type lifecycle struct {
 	epoch kafka.BrokerEpoch
 
 	startedMs int64
+	// registeredBefore says that the broker has served: it does not end for want of a
+	// registration any more.
+	registeredBefore bool
 	// published is the offset of the newest image that every publisher has seen.
 	published kafka.Offset
 	// ready says that the broker can do its work, as far as it is up to itself.
@@ -174,7 +178,7 @@ func (l *lifecycle) stepRegistered(nowMs int64, ev registered, out *lifecycleEff
 	}
 	if ev.err != nil {
 		l.backOff(nowMs)
-		if nowMs-l.startedMs >= l.cfg.registrationMs {
+		if !l.registeredBefore && nowMs-l.startedMs >= l.cfg.registrationMs {
 			out.failed = fmt.Errorf("register this broker: no success within initial.broker.registration.timeout.ms=%d: %w", l.cfg.registrationMs, ev.err)
 			return
 		}
@@ -212,6 +216,10 @@ func (l *lifecycle) stepAnswered(nowMs int64, ev heartbeatAnswered, out *lifecyc
 	if ev.err == nil {
 		ev.err = ev.code.Err()
 	}
+	if (ev.code == errors.StaleBrokerEpoch || ev.code == errors.BrokerIDNotRegistered) && l.state != PendingShutdown {
+		l.registerAgain(nowMs, out, ev.err)
+		return
+	}
 	if ev.err != nil {
 		if l.backOff(nowMs); l.failures == 1 {
 			out.note = fmt.Sprintf("a heartbeat failed: %v", ev.err)
@@ -229,6 +237,16 @@ func (l *lifecycle) stepAnswered(nowMs int64, ev heartbeatAnswered, out *lifecyc
 		l.state = Running
 		out.note = "unfenced"
 	}
+}
+
+// registerAgain is for a broker whose registration is another's now, or gone: a
+// request of an earlier run came late, or somebody unregistered it. Apache's broker
+// goes on with heartbeats that nobody takes. If another process really has the id,
+// the registration is refused as long as that one lives, and this one stays fenced.
+func (l *lifecycle) registerAgain(nowMs int64, out *lifecycleEffects, why error) {
+	l.epoch, l.state, l.unfenced, l.registeredBefore = kafka.NoBrokerEpoch, Starting, false, true
+	l.backOff(nowMs)
+	out.note = fmt.Sprintf("the controllers do not know this broker's registration any more, so that it registers again: %v", why)
 }
 
 // impatience is the time in milliseconds between heartbeats while the broker
