@@ -258,7 +258,7 @@ func (p *Partition) open(o *FetchOptions, in *FetchPartition) (FetchResult, kafk
 		return r, 0, err
 	}
 	if o.isFollower() && !l.Admits(o.Replica, o.BrokerEpoch) {
-		return r, 0, errors.New(errors.NotLeaderOrFollower, "broker %d with epoch %d is no replica of partition %s", o.Replica, o.BrokerEpoch, p.name)
+		return r, 0, p.refuse(l, o, in)
 	}
 	r.LogStart, r.HighWatermark, r.LastStable = p.Log().LogStart(), p.Log().HighWatermark(), p.Log().LastStable()
 	switch o.sees() {
@@ -268,6 +268,21 @@ func (p *Partition) open(o *FetchOptions, in *FetchPartition) (FetchResult, kafk
 		return r, r.LastStable, nil
 	default:
 		return r, r.HighWatermark, nil
+	}
+}
+
+// refuse is what a broker is told that may not fetch as a replica. One that the
+// leader does not know as a replica may have a newer image, in which a
+// reassignment has made it one, so it is told to ask again
+// (Partition.followerReplicaOrThrow).
+func (p *Partition) refuse(l *core.Leader, o *FetchOptions, in *FetchPartition) error {
+	switch {
+	case l.Knows(o.Replica):
+		return errors.New(errors.NotLeaderOrFollower, "epoch %d of broker %d is older than its registration: partition %s", o.BrokerEpoch, o.Replica, p.name)
+	case in.LeaderEpoch != kafka.NoEpoch:
+		return errors.New(errors.UnknownLeaderEpoch, "broker %d is no replica of partition %s in leader epoch %d as far as its leader knows", o.Replica, p.name, in.LeaderEpoch)
+	default:
+		return errors.New(errors.NotLeaderOrFollower, "broker %d is no replica of partition %s", o.Replica, p.name)
 	}
 }
 

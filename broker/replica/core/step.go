@@ -108,6 +108,10 @@ func (l *Leader) Admits(id kafka.BrokerID, epoch kafka.BrokerEpoch) bool {
 	return f != nil && (epoch == kafka.NoBrokerEpoch || f.registered == kafka.NoBrokerEpoch || epoch >= f.registered || planted.Is(planted.IgnoreBrokerEpochs))
 }
 
+// Knows reports whether a broker has a replica of the partition, beside the
+// leader.
+func (l *Leader) Knows(id kafka.BrokerID) bool { return l.follower(id) != nil }
+
 func (l *Leader) follower(id kafka.BrokerID) *follower {
 	for i := range l.followers {
 		if l.followers[i].id == id {
