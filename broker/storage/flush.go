@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 
 	"kvorum/broker/storage/checkpoint"
 	"kvorum/internal/kafka"
@@ -63,7 +64,7 @@ func (l *Log) pending() (pendingWork, error) {
 			w.snapshots = append(w.snapshots, at)
 		}
 	}
-	w.epochs = l.changedEpochs()
+	w.epochs = l.changedEpochs(w.end)
 	l.newFiles, l.newDir, l.unflushed = false, false, 0
 	return w, nil
 }
@@ -72,7 +73,7 @@ func (l *Log) pending() (pendingWork, error) {
 // stay behind: recovery builds it anew.
 func (l *Log) syncPending(w pendingWork) error {
 	if w.newDir {
-		if err := l.syncDir(); err != nil {
+		if err := checkpoint.SyncTopicID(l.fs(), l.dir); err != nil {
 			return err
 		}
 	}
@@ -91,8 +92,13 @@ func (l *Log) syncPending(w pendingWork) error {
 			return err
 		}
 	}
-	if w.names {
-		return vfs.SyncDir(l.fs(), l.dir)
+	if w.names || w.newDir {
+		if err := vfs.SyncDir(l.fs(), l.dir); err != nil {
+			return err
+		}
+	}
+	if w.newDir && l.options.SyncParent != nil {
+		return l.options.SyncParent()
 	}
 	return nil
 }
@@ -121,21 +127,31 @@ func (l *Log) syncSnapshot(at kafka.Offset) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// changedEpochs copies the epochs where their file does not have them; nil where
-// it does.
-func (l *Log) changedEpochs() *checkpoint.Epochs {
+// changedEpochs copies the epochs of the records before end where their file does
+// not have them; nil where it does. An epoch that begins at the end has no record
+// yet: it need not be durable, and a log that is opened drops it. So to become the
+// leader of a log, and to write nothing, costs nothing.
+func (l *Log) changedEpochs(end kafka.Offset) *checkpoint.Epochs {
 	l.epochLock.Lock()
 	defer l.epochLock.Unlock()
 	if !l.newEpochs {
 		return nil
 	}
-	l.newEpochs = false
 	e, err := checkpoint.ParseEpochs(checkpoint.EpochsFile, l.epochs.Append(nil))
 	if err != nil {
 		panic(fmt.Sprintf("storage: epochs that do not read back: %v", err))
 	}
+	l.newEpochs = e.TruncateEnd(end)
+	sum := sumOf(e)
+	if sum == l.epochSum {
+		return nil
+	}
+	l.epochSum = sum
 	return e
 }
+
+// sumOf is a hash of what the file of epochs would hold.
+func sumOf(e *checkpoint.Epochs) uint64 { return maphash.Bytes(checkpointSeed, e.Append(nil)) }
 
 // Close makes everything durable, writes the producers' states so that the next
 // Open has nothing to read again, and closes the files. A log that is offline is

@@ -96,7 +96,8 @@ type Log struct {
 	// epochLock guards the leader epochs, which requests read beside appends.
 	epochLock sync.Mutex
 	epochs    *checkpoint.Epochs
-	newEpochs bool // epochs that are not in their file
+	newEpochs bool   // epochs that are not in their file
+	epochSum  uint64 // sumOf what is there; 0: not known
 
 	// flushing serialises fsyncs; it is taken outside of appending.
 	flushing      sync.Mutex

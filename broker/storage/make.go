@@ -58,17 +58,6 @@ func (l *Log) makeDir() error {
 	return nil
 }
 
-// syncDir makes the directory's name and whose it is durable.
-func (l *Log) syncDir() error {
-	if err := checkpoint.SyncTopicID(l.fs(), l.dir); err != nil {
-		return err
-	}
-	if l.options.SyncParent == nil {
-		return nil
-	}
-	return l.options.SyncParent()
-}
-
 // fresh reports whether nothing was ever appended to the log and it has no
 // segment's file: there is nothing in it to be made durable. appending is held.
 func (l *Log) fresh() bool { return l.active().prepare != nil }

@@ -257,3 +257,37 @@ func TestWorthlessDirectories(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestAnEpochWithoutRecordsIsNotWritten: to lead a log and to write nothing costs
+// no fsync; the epoch is in its file with the first record that was flushed.
+func TestAnEpochWithoutRecordsIsNotWritten(t *testing.T) {
+	mem := pebblevfs.NewMem()
+	d := mustOpenDirs(t, dirsOptions(t, mem, "/a"))
+	l := mustCreate(t, d, part("t", 0))
+	stored := func() string {
+		t.Helper()
+		if err := l.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		e, err := checkpoint.ReadEpochs(mem, l.Dir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(e.All())
+	}
+	appendN(t, l, 1, 2, 10, 3)
+	if got := stored(); got != "[{3 0}]" {
+		t.Errorf("after the first records: %s", got)
+	}
+	l.AssignEpochStart(7, l.LogEnd())
+	if got := stored(); got != "[{3 0}]" || l.LatestEpoch() != 7 {
+		t.Errorf("an epoch without a record is stored: %s, %d", got, l.LatestEpoch())
+	}
+	appendN(t, l, 1, 2, 10, 7)
+	if got := stored(); got != "[{3 0} {7 2}]" {
+		t.Errorf("after the epoch's first record: %s", got)
+	}
+	if err := d.Close(1); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -39,8 +39,7 @@ func newLog(o Options) *Log {
 // first append makes the directory (see makeDir).
 func begin(o Options) *Log {
 	l := newLog(o)
-	l.epochs = new(checkpoint.Epochs)
-	l.unmade = true
+	l.epochs, l.unmade = new(checkpoint.Epochs), true
 	end := l.beginAt(o.LogStart)
 	if err := l.begin(end); err != nil {
 		panic(fmt.Sprintf("storage: begin the log of %s: %v", o.Partition, err))
@@ -68,6 +67,8 @@ func (l *Log) load() error {
 		}
 		l.logger.Warn("the leader epochs are read from the batches", "partition", l.options.Partition.String(), "error", err)
 		l.epochs, l.options.Clean, l.options.RecoveryPoint = new(checkpoint.Epochs), false, 0
+	} else {
+		l.epochSum = sumOf(l.epochs)
 	}
 	all, err := l.openSegments(names)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"kvorum/internal/kafka"
+	vfsync "kvorum/internal/vfs"
 )
 
 const apache = "testdata/apache-4.3.1"
@@ -162,7 +163,7 @@ func TestWritesAreDurable(t *testing.T) {
 		epochs := &Epochs{}
 		epochs.Assign(kafka.LeaderEpoch(i), i)
 		offsets := Offsets{{Topic: "a", Partition: 1}: i}
-		if err := errors.Join(WriteOffsets(mem, HighWatermark, offsets), WriteEpochs(mem, "", epochs), WriteTopicID(mem, "", id), SyncTopicID(mem, "")); err != nil {
+		if err := errors.Join(WriteOffsets(mem, HighWatermark, offsets), WriteEpochs(mem, "", epochs), WriteTopicID(mem, "", id), SyncTopicID(mem, ""), vfsync.SyncDir(mem, "")); err != nil {
 			t.Fatal(err)
 		}
 		crashed := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rand.New(rand.NewPCG(uint64(i), 1))})
@@ -189,7 +190,7 @@ func TestTopicIDIsWholeOrNothing(t *testing.T) {
 	if _, ok, err := ReadTopicID(mem.CrashClone(vfs.CrashCloneCfg{}), ""); ok || err != nil {
 		t.Fatalf("durable without fsync: %v", err)
 	}
-	if err := SyncTopicID(mem, ""); err != nil {
+	if err := errors.Join(SyncTopicID(mem, ""), vfsync.SyncDir(mem, "")); err != nil {
 		t.Fatal(err)
 	}
 	if got, ok, err := ReadTopicID(mem.CrashClone(vfs.CrashCloneCfg{}), ""); !ok || err != nil || got != id {

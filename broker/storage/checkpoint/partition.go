@@ -53,9 +53,9 @@ func write(fs vfs.FS, path string, data []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-// SyncTopicID makes the content of partition.metadata durable, and the names in
-// the partition's directory. A directory without the file is left as it is: it
-// is one from before topics had ids.
+// SyncTopicID makes the content of partition.metadata durable; its name is with
+// the next fsync of the partition's directory. A directory without the file is
+// left as it is: it is one from before topics had ids.
 func SyncTopicID(fs vfs.FS, dir string) error {
 	path := fs.PathJoin(dir, PartitionMetadata)
 	switch _, err := fs.Stat(path); {
@@ -70,7 +70,7 @@ func SyncTopicID(fs vfs.FS, dir string) error {
 	case !errors.Is(err, iofs.ErrNotExist):
 		return fmt.Errorf("look for %s: %w", path, err)
 	}
-	return vfs.SyncDir(fs, dir)
+	return nil
 }
 
 // AppendTopicID appends the content of partition.metadata to dst. It ends
