@@ -2,6 +2,7 @@ package suites
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -42,6 +43,10 @@ type suite struct {
 	// alone are calls in the sources with a host that has the port 9092 by default.
 	alone      []string
 	properties map[string]string
+	// list is the name of the lists in testdata, where it is not the suite's.
+	list string
+	// brokers is how many there are, with as many controllers; 0 is one node.
+	brokers int
 }
 
 var suites = []suite{
@@ -56,6 +61,31 @@ var suites = []suite{
 		left:       "Txn|Transaction|SASL|Scram",
 		properties: map[string]string{"auto.create.topics.enable": "true", "delete.topic.enable": "true"},
 	},
+}
+
+// replicated is run with KVORUM_SUITES=replicated: it takes minutes more than the
+// suite on one node, which has passed before.
+var replicated = suite{
+	name: "kgo-replicated", list: "kgo", module: "github.com/twmb/franz-go", dir: "pkg/kgo", brokers: 3,
+	env:  []string{"KGO_TEST_RF=3", "KGO_TEST_RECORDS=20000"},
+	left: "Txn|848|Share|Transact|EOS",
+}
+
+// TestReplicated runs franz-go's suite on three brokers with every topic on all of
+// them.
+func TestReplicated(t *testing.T) {
+	if os.Getenv("KVORUM_SUITES") != "replicated" {
+		t.Skip("set KVORUM_SUITES=replicated to run it")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	s := &replicated
+	q := cluster.StartKvorum(ctx, t, cluster.Options{Size: s.brokers})
+	var seeds []string
+	for _, b := range q.StartKvorumBrokers(ctx, t, s.brokers, s.properties) {
+		seeds = append(seeds, b.Client)
+	}
+	s.compare(t, s.run(ctx, t, strings.Join(seeds, ",")))
 }
 
 // TestSuites runs each suite against kvorum, or with -update against Apache.
@@ -198,7 +228,7 @@ func (s *suite) point(text []byte, bootstrap string) []byte {
 	return text
 }
 
-func (s *suite) file() string { return filepath.Join("testdata", s.name+".txt") }
+func (s *suite) file() string { return filepath.Join("testdata", cmp.Or(s.list, s.name)+".txt") }
 
 // record writes the names of the tests that pass.
 func (s *suite) record(t *testing.T, outcomes map[string]*outcome) {
@@ -248,7 +278,7 @@ func (s *suite) compare(t *testing.T, outcomes map[string]*outcome) {
 func (s *suite) exceptions(t *testing.T) map[string]string {
 	t.Helper()
 	out := map[string]string{}
-	text, err := os.ReadFile(filepath.Join("testdata", s.name+".exceptions"))
+	text, err := os.ReadFile(filepath.Join("testdata", cmp.Or(s.list, s.name)+".exceptions"))
 	if err != nil {
 		t.Fatal(err)
 	}
