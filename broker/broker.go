@@ -40,11 +40,16 @@ type Config struct {
 	// Source is where a combined node's images come from: its own controller. Nil
 	// for a broker alone, which fetches the metadata log.
 	Source replay.Source
+	// KRaftVersion is the quorum's kraft.version, which is not in the images. It is
+	// set where Source is: a broker alone reads it in the log.
+	KRaftVersion func() int16
 	// Finder knows the active controller. Nil asks those that Node names.
 	Finder Finder
 	// Budget bounds the requests in memory; a combined node has one for all its
 	// listeners.
 	Budget *listener.Budget
+	// Events are told what the listeners serve.
+	Events listener.Events
 	// Listen binds; nil is TCP.
 	Listen func(ctx context.Context, network, address string) (net.Listener, error)
 	// ShutdownTimeout bounds the controlled shutdown; 0 is DefaultShutdownTimeout.
@@ -171,7 +176,7 @@ func (b *Broker) bind(ctx context.Context) error {
 			Name: l.Name, Addr: l.Bind.String(), Handlers: b.handlers.Bind(kind), Features: b.Features, Budget: b.cfg.Budget, Quotas: b.quotas, Listen: b.cfg.Listen,
 			MaxConnections:      min(connections.Max, listener.DefaultMaxConnections),
 			MaxConnectionsPerIP: min(connections.MaxPerIP, listener.DefaultMaxConnections),
-			IdleTimeout:         max(0, connections.MaxIdle), Log: b.logger,
+			IdleTimeout:         max(0, connections.MaxIdle), Events: b.cfg.Events, SlowRequest: b.cfg.Node.SlowRequest, Log: b.logger,
 		})
 		if err != nil {
 			return fmt.Errorf("listen on %s for %s: %w", l.Bind, l.Name, err)
@@ -232,8 +237,19 @@ func (b *Broker) Features() protocol.Features {
 	for name, level := range im.Features() {
 		f.Finalized = append(f.Finalized, protocol.FinalizedFeature{Name: name, Level: level})
 	}
+	if level := b.kraftVersion(); level > 0 {
+		f.Finalized = append(f.Finalized, protocol.FinalizedFeature{Name: image.FeatureKRaftVersion, Level: level})
+	}
 	f.Epoch = int64(im.At().Offset)
 	return f
+}
+
+// kraftVersion is the quorum's kraft.version, 0 until it is known.
+func (b *Broker) kraftVersion() int16 {
+	if b.fetcher != nil {
+		return b.fetcher.kraftVersion()
+	}
+	return b.cfg.KRaftVersion()
 }
 
 // Run runs the broker until ctx ends; then it asks the controllers for leave,

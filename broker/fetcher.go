@@ -278,6 +278,16 @@ func (f *fetcher) observe(_ kafka.Offset, _ kafka.LeaderEpoch, c record.Control)
 	}
 }
 
+// kraftVersion is the newest kraft.version of the log, 0 where it has none.
+func (f *fetcher) kraftVersion() int16 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.header.KRaftVersion == nil {
+		return 0
+	}
+	return f.header.KRaftVersion.KRaftVersion
+}
+
 // makeSnapshot writes a snapshot of what is published when the log has grown
 // enough, and cuts the log behind the oldest one that is kept.
 func (f *fetcher) makeSnapshot() error {

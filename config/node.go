@@ -51,8 +51,11 @@ type Node struct {
 
 	// MetricsListener is nil where no metrics are served.
 	MetricsListener *Endpoint
+	// SlowRequest is from when on a request is logged as slow; 0: never.
+	SlowRequest time.Duration
 
-	// Static is the file as it was written, the lowest of Layers.
+	// Static is the file as it was written, with the id by both its names, the lowest
+	// of Layers.
 	Static map[string]string
 	// WithoutEffect names the keys that were set and change nothing on this
 	// node; the start is to log them, so that none is ignored silently.

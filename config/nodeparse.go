@@ -51,6 +51,7 @@ func ParseNode(properties Properties) (*Node, error) {
 		p.broker(n)
 	}
 	n.MetricsListener = p.address("kvorum.metrics.listener")
+	n.SlowRequest = max(0, p.millis("kvorum.slow.request.ms"))
 	if len(p.errs) > 0 {
 		return nil, errors.Join(p.errs...)
 	}
@@ -188,6 +189,8 @@ func (p *nodeParser) identity(n *Node) {
 		p.fail(id, "%s=%d is below 0", id, p.int(id))
 	}
 	n.ID = kafka.NodeID(p.int(id))
+	// Each of the two names says it (KafkaConfig.populateSynonyms).
+	n.Static["node.id"], n.Static["broker.id"] = n.Static[id], n.Static[id]
 }
 
 // quorum reads where the controllers are found by brokers.

@@ -60,6 +60,9 @@ func (c *Controller) describeCluster(listener string, req *kmsg.DescribeClusterR
 	return resp
 }
 
+// KRaftVersion is the quorum's kraft.version, 0 until it is known.
+func (c *Controller) KRaftVersion() int16 { return c.state.Load().KRaftVersion }
+
 // Features is what ApiVersions says about feature levels.
 func (c *Controller) Features() protocol.Features {
 	state := c.state.Load()

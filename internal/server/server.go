@@ -16,6 +16,7 @@ import (
 	"kvorum/broker"
 	"kvorum/config"
 	"kvorum/listener"
+	"kvorum/listener/meter"
 	"kvorum/metadatalog/nodedir"
 	"kvorum/quorum"
 )
@@ -36,6 +37,8 @@ type Serving struct {
 	// Client is the address of the broker's first listener, nil on a controller
 	// alone.
 	Client net.Addr
+	// HTTP is the address of kvorum.metrics.listener, nil where there is none.
+	HTTP net.Addr
 }
 
 // Run runs the node until ctx ends. Its directories must have been formatted.
@@ -48,7 +51,13 @@ func Run(ctx context.Context, cfg *config.Node, o Options) error {
 	if cfg.Connections.MaxQueuedRequestBytes >= 0 {
 		bytes = cfg.Connections.MaxQueuedRequestBytes
 	}
-	n := &running{cfg: cfg, options: o, meta: meta, budget: listener.NewBudget(bytes)}
+	n := &running{cfg: cfg, options: o, meta: meta, budget: listener.NewBudget(bytes), meter: meter.New()}
+	if n.http, err = bindHTTP(ctx, cfg.MetricsListener); err != nil {
+		return err
+	}
+	if n.http != nil {
+		defer func() { _ = n.http.Close() }() // where nothing came to serve it
+	}
 	switch {
 	case cfg.Broker == nil:
 		return n.runController(ctx)
@@ -63,6 +72,8 @@ type running struct {
 	options Options
 	meta    *nodedir.MetaProperties
 	budget  *listener.Budget
+	meter   *meter.Meter
+	http    net.Listener // nil: there is no HTTP port
 }
 
 func (n *running) ready(b *broker.Broker) {
@@ -73,6 +84,9 @@ func (n *running) ready(b *broker.Broker) {
 	if b != nil {
 		s.Client = b.Addr(n.cfg.Broker.Listeners[0].Name)
 	}
+	if n.http != nil {
+		s.HTTP = n.http.Addr()
+	}
 	n.options.Ready(s)
 }
 
@@ -82,10 +96,8 @@ func (n *running) runController(ctx context.Context) error {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return c.run(ctx, n.budget, func() { n.ready(nil) }) })
-	if at := n.cfg.MetricsListener; at != nil {
-		group.Go(func() error { return serveMetrics(ctx, at.String(), c.ctl.MetricsHandler(c.log.WriteMetrics)) })
-	}
+	group.Go(func() error { return c.run(ctx, n, func() { n.ready(nil) }) })
+	group.Go(func() error { return n.serveHTTP(ctx, observed{controller: c.ctl, raft: c.log.WriteMetrics}) })
 	return errors.Join(group.Wait(), c.close())
 }
 
@@ -94,7 +106,17 @@ func (n *running) runBroker(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return b.Run(ctx)
+	watch, stop := context.WithCancel(context.WithoutCancel(ctx))
+	group, watch := errgroup.WithContext(watch)
+	group.Go(func() error { return n.serveHTTP(watch, observed{broker: b}) })
+	group.Go(func() error {
+		defer stop() // the port is open until the broker has gone
+		run, cancel := context.WithCancel(ctx)
+		defer context.AfterFunc(watch, cancel)() // the port has failed
+		defer cancel()
+		return b.Run(run)
+	})
+	return group.Wait()
 }
 
 // runCombined runs both roles. The controller ends after the broker, which asks
@@ -112,7 +134,7 @@ func (n *running) runCombined(ctx context.Context) error {
 	work, stopController := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopController()
 	group, work := errgroup.WithContext(work)
-	group.Go(func() error { return c.run(work, n.budget, nil) })
+	group.Go(func() error { return c.run(work, n, nil) })
 	group.Go(func() error { return source.Run(work) })
 	group.Go(func() error {
 		defer stopController()
@@ -121,9 +143,9 @@ func (n *running) runCombined(ctx context.Context) error {
 		defer cancel()
 		return b.Run(stop)
 	})
-	if at := n.cfg.MetricsListener; at != nil {
-		group.Go(func() error { return serveMetrics(work, at.String(), c.ctl.MetricsHandler(c.log.WriteMetrics)) })
-	}
+	group.Go(func() error {
+		return n.serveHTTP(work, observed{controller: c.ctl, raft: c.log.WriteMetrics, broker: b})
+	})
 	return errors.Join(group.Wait(), c.close())
 }
 
@@ -131,11 +153,11 @@ func (n *running) runCombined(ctx context.Context) error {
 func (n *running) newBroker(ctx context.Context, in *inProcess) (*broker.Broker, error) {
 	var b *broker.Broker
 	cfg := broker.Config{
-		Node: n.cfg, ClusterID: n.meta.ClusterID, Budget: n.budget, Logger: n.options.Logger,
+		Node: n.cfg, ClusterID: n.meta.ClusterID, Budget: n.budget, Events: n.meter.Events(), Logger: n.options.Logger,
 		ShutdownTimeout: n.options.ShutdownTimeout, Ready: func() { n.ready(b) },
 	}
 	if in != nil {
-		cfg.Source, cfg.Finder = in.source, in
+		cfg.Source, cfg.Finder, cfg.KRaftVersion = in.source, in, in.ctl.KRaftVersion
 	}
 	var err error
 	b, err = broker.New(ctx, cfg)
