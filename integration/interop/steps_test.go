@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"kvorum/integration/peer"
+	"kvorum/integration/printed"
 )
 
 // stepQuorum: what Apache's tool says about the quorum, asked of a controller
@@ -16,8 +17,8 @@ func (s *story) stepQuorum() {
 	controllers := strings.Join(s.quorum.Addresses, ",")
 	s.toolBy(asPrinted, peer.MetadataQuorum, "--bootstrap-controller", controllers, "describe", "--status")
 	s.toolBy(asPrinted, peer.MetadataQuorum, "--bootstrap-server", s.bootstrap[0], "describe", "--status")
-	s.toolBy(replication, peer.MetadataQuorum, "--bootstrap-controller", controllers, "describe", "--replication")
-	s.toolBy(replication, peer.MetadataQuorum, "--bootstrap-server", s.bootstrap[0], "describe", "--replication")
+	s.toolBy(printed.Replication, peer.MetadataQuorum, "--bootstrap-controller", controllers, "describe", "--replication")
+	s.toolBy(printed.Replication, peer.MetadataQuorum, "--bootstrap-server", s.bootstrap[0], "describe", "--replication")
 	var answers []string
 	for _, address := range s.quorum.Addresses {
 		top, partition, err := peer.DescribeQuorum(s.ctx, address)

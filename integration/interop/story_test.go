@@ -17,6 +17,7 @@ import (
 
 	"kvorum/integration/cluster"
 	"kvorum/integration/peer"
+	"kvorum/integration/printed"
 )
 
 // update writes what the clusters with Apache controllers print to testdata.
@@ -92,7 +93,7 @@ type story struct {
 	quorum    *cluster.Quorum
 	brokers   []*peer.Node
 	bootstrap []string
-	printed   strings.Builder
+	said      strings.Builder
 }
 
 // tell runs the steps in order; each builds on those before it.
@@ -115,7 +116,7 @@ func (s *story) tell() {
 		{"delete", (*story).stepDelete},
 	} {
 		began := time.Now()
-		fmt.Fprintf(&s.printed, "=== %s\n", step.name)
+		fmt.Fprintf(&s.said, "=== %s\n", step.name)
 		step.run(s)
 		s.Logf("%s: %v", step.name, time.Since(began).Round(time.Millisecond))
 	}
@@ -125,7 +126,7 @@ func (s *story) tell() {
 // by section.
 func (s *story) compare(make, file string) {
 	s.Helper()
-	got := s.printed.String()
+	got := s.said.String()
 	if *update && make == "apache" {
 		s.must(os.MkdirAll(filepath.Dir(file), 0o755))
 		s.must(os.WriteFile(file, []byte(got), 0o644))
@@ -140,31 +141,9 @@ func (s *story) compare(make, file string) {
 			recorded = want[i]
 		}
 		if section != recorded {
-			s.Errorf("with %s controllers and not (-) or only (+) what %s has:\n%s", make, file, difference(recorded, section))
+			s.Errorf("with %s controllers and not (-) or only (+) what %s has:\n%s", make, file, printed.Difference(recorded, section))
 		}
 	}
-}
-
-// difference shows the lines that only one of two texts has, after the name of
-// the section.
-func difference(want, got string) string {
-	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
-	var out strings.Builder
-	fmt.Fprintln(&out, g[0])
-	for _, line := range w {
-		if !slices.Contains(g, line) {
-			fmt.Fprintln(&out, "-", line)
-		}
-	}
-	for _, line := range g {
-		if !slices.Contains(w, line) {
-			fmt.Fprintln(&out, "+", line)
-		}
-	}
-	if strings.Count(out.String(), "\n") == 1 {
-		fmt.Fprintf(&out, "the same lines in another order or number: want\n%s\ngot\n%s\n", want, got)
-	}
-	return out.String()
 }
 
 func sections(text string) []string { return strings.Split(text, "=== ")[1:] }
@@ -178,7 +157,7 @@ func (s *story) must(err error) {
 
 // say prints a line of the story.
 func (s *story) say(format string, args ...any) {
-	fmt.Fprintf(&s.printed, "%s\n", normalise(fmt.Sprintf(format, args...)))
+	fmt.Fprintf(&s.said, "%s\n", printed.Normalise(fmt.Sprintf(format, args...)))
 }
 
 // tool runs one of Apache's tools against the brokers and prints what it printed.
@@ -190,13 +169,13 @@ func (s *story) tool(tool peer.Tool, args ...string) {
 // toolACLs is tool for the acls tool.
 func (s *story) toolACLs(args ...string) {
 	s.Helper()
-	s.toolBy(resources, peer.ACLs, s.at(peer.ACLs, args)...)
+	s.toolBy(printed.Resources, peer.ACLs, s.at(peer.ACLs, args)...)
 }
 
 // toolSorted is tool for outputs whose lines come in any order.
 func (s *story) toolSorted(tool peer.Tool, args ...string) {
 	s.Helper()
-	s.toolBy(sorted, tool, s.at(tool, args)...)
+	s.toolBy(printed.Sorted, tool, s.at(tool, args)...)
 }
 
 // at adds the brokers' addresses where a tool wants them: before its arguments,

@@ -148,8 +148,13 @@ func (d *Driver) send(command Args, wait chan reply) error {
 
 // Tool runs one of Apache's tools in the driver's JVM. Tools run one at a time.
 func (d *Driver) Tool(ctx context.Context, tool Tool, args ...string) (Output, error) {
+	return d.ToolWithInput(ctx, "", tool, args...)
+}
+
+// ToolWithInput is Tool with a text for the tool to read from its stdin.
+func (d *Driver) ToolWithInput(ctx context.Context, stdin string, tool Tool, args ...string) (Output, error) {
 	var o Output
-	err := d.Do(ctx, "tool", Args{"class": d.kit.class(tool), "args": args}, &o)
+	err := d.Do(ctx, "tool", Args{"class": d.kit.class(tool), "args": args, "stdin": stdin}, &o)
 	return o, err
 }
 

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -236,15 +237,21 @@ func writeLogging(home string) error {
 	return os.WriteFile(filepath.Join(home, "log4j2.yaml"), []byte(log4j2), 0o644)
 }
 
-// javaArgs are the arguments of the java command for a class. The heap is small
-// because a test runs many nodes, and the first compiler alone starts a node
-// sooner than both do.
+// smallJVM is for a test that runs many nodes: a small heap, and the first compiler
+// alone, which starts a node sooner than both do.
+var smallJVM = []string{"-Xms64m", "-Xmx384m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"}
+
+// javaArgs are the arguments of the java command for a class.
 func (k *Kit) javaArgs(class string, args ...string) []string {
-	out := []string{
-		"-Xms64m", "-Xmx384m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Djava.awt.headless=true",
-		"-Dlog4j.configuration=file:" + filepath.Join(k.home, "log4j.properties"),
-		"-Dlog4j2.configurationFile=file:" + filepath.Join(k.home, "log4j2.yaml"),
+	return k.javaArgsWith(smallJVM, class, args...)
+}
+
+func (k *Kit) javaArgsWith(jvm []string, class string, args ...string) []string {
+	out := append(slices.Clone(jvm),
+		"-Djava.awt.headless=true",
+		"-Dlog4j.configuration=file:"+filepath.Join(k.home, "log4j.properties"),
+		"-Dlog4j2.configurationFile=file:"+filepath.Join(k.home, "log4j2.yaml"),
 		"-cp", k.classpath, class,
-	}
+	)
 	return append(out, args...)
 }

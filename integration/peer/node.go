@@ -42,6 +42,9 @@ type Node struct {
 	// controller.quorum.voters among them the quorum is static (kraft.version 0),
 	// and neither Bootstrap nor InitialControllers is used.
 	Properties map[string]string
+	// JVM are the options of heap, compiler and collector in place of the tests'
+	// small ones: a benchmark runs a server as its own script does.
+	JVM []string
 
 	proc *process.Process
 }
@@ -170,9 +173,13 @@ func (n *Node) Start(t testing.TB) {
 	if n.proc != nil && n.proc.Running() {
 		t.Fatalf("%s runs already", n)
 	}
+	jvm := n.JVM
+	if jvm == nil {
+		jvm = smallJVM
+	}
 	n.proc = process.Start(t, process.Spec{
 		Name: n.String(), Path: "java", Log: n.LogFile(),
-		Args: n.Kit.javaArgs("kafka.Kafka", n.PropertiesFile()),
+		Args: n.Kit.javaArgsWith(jvm, "kafka.Kafka", n.PropertiesFile()),
 	})
 }
 

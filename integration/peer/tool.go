@@ -13,43 +13,61 @@ type Tool string
 
 // The tools that the tests use.
 const (
-	Storage           Tool = "storage"
-	DumpLog           Tool = "dump-log"
-	MetadataShell     Tool = "metadata-shell"
-	MetadataQuorum    Tool = "metadata-quorum"
-	Topics            Tool = "topics"
-	Configs           Tool = "configs"
-	ACLs              Tool = "acls"
-	Features          Tool = "features"
-	ConsumerGroups    Tool = "consumer-groups"
-	Reassign          Tool = "reassign-partitions"
-	LeaderElection    Tool = "leader-election"
-	LogDirs           Tool = "log-dirs"
-	Cluster           Tool = "cluster"
-	BrokerAPIVersions Tool = "broker-api-versions"
-	ConsoleProducer   Tool = "console-producer"
-	ConsoleConsumer   Tool = "console-consumer"
+	Storage            Tool = "storage"
+	DumpLog            Tool = "dump-log"
+	MetadataShell      Tool = "metadata-shell"
+	MetadataQuorum     Tool = "metadata-quorum"
+	Topics             Tool = "topics"
+	Configs            Tool = "configs"
+	ACLs               Tool = "acls"
+	Features           Tool = "features"
+	ConsumerGroups     Tool = "consumer-groups"
+	Reassign           Tool = "reassign-partitions"
+	LeaderElection     Tool = "leader-election"
+	LogDirs            Tool = "log-dirs"
+	Cluster            Tool = "cluster"
+	BrokerAPIVersions  Tool = "broker-api-versions"
+	ConsoleProducer    Tool = "console-producer"
+	ConsoleConsumer    Tool = "console-consumer"
+	VerifiableProducer Tool = "verifiable-producer"
+	VerifiableConsumer Tool = "verifiable-consumer"
+	ProducerPerf       Tool = "producer-perf-test"
+	ConsumerPerf       Tool = "consumer-perf-test"
+	GetOffsets         Tool = "get-offsets"
+	DeleteRecords      Tool = "delete-records"
+	Transactions       Tool = "transactions"
+	Groups             Tool = "groups"
+	ClientMetrics      Tool = "client-metrics"
 )
 
 // classes are the tools' classes; where a class moved, 3.9's stands in before40.
 var (
 	classes = map[Tool]string{
-		Storage:           "kafka.tools.StorageTool",
-		DumpLog:           "org.apache.kafka.tools.DumpLogSegments",
-		MetadataShell:     "org.apache.kafka.shell.MetadataShell",
-		MetadataQuorum:    "org.apache.kafka.tools.MetadataQuorumCommand",
-		Topics:            "org.apache.kafka.tools.TopicCommand",
-		Configs:           "kafka.admin.ConfigCommand",
-		ACLs:              "org.apache.kafka.tools.AclCommand",
-		Features:          "org.apache.kafka.tools.FeatureCommand",
-		ConsumerGroups:    "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
-		Reassign:          "org.apache.kafka.tools.reassign.ReassignPartitionsCommand",
-		LeaderElection:    "org.apache.kafka.tools.LeaderElectionCommand",
-		LogDirs:           "org.apache.kafka.tools.LogDirsCommand",
-		Cluster:           "org.apache.kafka.tools.ClusterTool",
-		BrokerAPIVersions: "org.apache.kafka.tools.BrokerApiVersionsCommand",
-		ConsoleProducer:   "org.apache.kafka.tools.ConsoleProducer",
-		ConsoleConsumer:   "org.apache.kafka.tools.consumer.ConsoleConsumer",
+		Storage:            "kafka.tools.StorageTool",
+		DumpLog:            "org.apache.kafka.tools.DumpLogSegments",
+		MetadataShell:      "org.apache.kafka.shell.MetadataShell",
+		MetadataQuorum:     "org.apache.kafka.tools.MetadataQuorumCommand",
+		Topics:             "org.apache.kafka.tools.TopicCommand",
+		Configs:            "kafka.admin.ConfigCommand",
+		ACLs:               "org.apache.kafka.tools.AclCommand",
+		Features:           "org.apache.kafka.tools.FeatureCommand",
+		ConsumerGroups:     "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+		Reassign:           "org.apache.kafka.tools.reassign.ReassignPartitionsCommand",
+		LeaderElection:     "org.apache.kafka.tools.LeaderElectionCommand",
+		LogDirs:            "org.apache.kafka.tools.LogDirsCommand",
+		Cluster:            "org.apache.kafka.tools.ClusterTool",
+		BrokerAPIVersions:  "org.apache.kafka.tools.BrokerApiVersionsCommand",
+		ConsoleProducer:    "org.apache.kafka.tools.ConsoleProducer",
+		ConsoleConsumer:    "org.apache.kafka.tools.consumer.ConsoleConsumer",
+		VerifiableProducer: "org.apache.kafka.tools.VerifiableProducer",
+		VerifiableConsumer: "org.apache.kafka.tools.VerifiableConsumer",
+		ProducerPerf:       "org.apache.kafka.tools.ProducerPerformance",
+		ConsumerPerf:       "org.apache.kafka.tools.ConsumerPerformance",
+		GetOffsets:         "org.apache.kafka.tools.GetOffsetShell",
+		DeleteRecords:      "org.apache.kafka.tools.DeleteRecordsCommand",
+		Transactions:       "org.apache.kafka.tools.TransactionsCommand",
+		Groups:             "org.apache.kafka.tools.GroupsCommand",
+		ClientMetrics:      "org.apache.kafka.tools.ClientMetricsCommand",
 	}
 	before40 = map[Tool]string{
 		DumpLog:           "kafka.tools.DumpLogSegments",

@@ -7,13 +7,16 @@ import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Method;
 import java.nio.charset.StandardCharsets;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CopyOnWriteArrayList;
 import org.apache.kafka.common.utils.Exit;
 
 /** Runs the main method of Apache's command line tools and keeps what it prints and its exit code. */
 final class Tools {
     private Integer exitCode;
     private volatile Runnable onExit; // set while a tool runs
+    private final List<Runnable> hooks = new CopyOnWriteArrayList<>(); // what a tool does when its JVM ends: close its clients, print its last words
 
     /** Ends a tool where it would have ended the JVM. */
     @SuppressWarnings("serial")
@@ -31,6 +34,7 @@ final class Tools {
         org.slf4j.LoggerFactory.getLogger(Tools.class); // binds the logs to the JVM's own stderr before a tool's is in its place
         Exit.setExitProcedure(this::exit);
         Exit.setHaltProcedure(this::exit);
+        Exit.setShutdownHookAdder((name, hook) -> hooks.add(hook));
         // A few tools leave by System.exit itself when they cannot parse their arguments: then at least their words come out.
         Runtime.getRuntime().addShutdownHook(new Thread(() -> {
             Runnable words = onExit;
@@ -57,6 +61,7 @@ final class Tools {
         } catch (IllegalAccessException e) {
             throw new IllegalStateException(e);
         }
+        hooks.forEach(Runnable::run);
         return null;
     }
 
@@ -66,6 +71,7 @@ final class Tools {
         ByteArrayOutputStream outBytes = new ByteArrayOutputStream(), errBytes = new ByteArrayOutputStream();
         String[] args = Driver.JSON.convertValue(c.get("args"), String[].class);
         exitCode = null;
+        hooks.clear();
         onExit = () -> err.println("a tool ended the JVM: " + String.join(" ", args) + "\n" + outBytes + errBytes);
         System.setOut(new PrintStream(outBytes, true, StandardCharsets.UTF_8));
         System.setErr(new PrintStream(errBytes, true, StandardCharsets.UTF_8));

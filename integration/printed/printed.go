@@ -1,11 +1,10 @@
-// Package interop runs one story of real clients and tools, step by step, on
-// clusters whose controllers are Apache's and on clusters whose controllers are
-// kvorum's, and compares what they print. What Apache's cluster printed is kept
-// in testdata; ids, ports, epochs, offsets of the metadata log and times differ
+// Package printed makes what Apache's tools print comparable between two runs and
+// two clusters: ids, ports, epochs, offsets of the metadata log and times differ
 // from run to run and are replaced by what they are.
-package interop
+package printed
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -42,11 +41,14 @@ var unordered = []struct {
 	{regexp.MustCompile(`CurrentObservers: +\[.*\]`), regexp.MustCompile(`, (?:\{)`), ", {"},
 }
 
-// normalise replaces what differs between two runs of one step.
-func normalise(text string) string {
+// Normalise replaces what differs between two runs of one step.
+func Normalise(text string) string {
 	for _, u := range unordered {
 		text = u.list.ReplaceAllStringFunc(text, func(list string) string {
 			open := strings.IndexAny(list, "0123456789{")
+			if open < 0 {
+				return list // an empty one
+			}
 			head, body, tail := list[:open], list[open:], ""
 			if strings.HasSuffix(body, "]") {
 				head, body, tail = head+"{", body[1:len(body)-1], "]"
@@ -66,9 +68,9 @@ func normalise(text string) string {
 // leads, and the offsets and times of all, are chance.
 var voterRow = regexp.MustCompile(`^\d+ \S+ -?\d+ -?\d+ -?\d+ -?\d+ (\w+)$`)
 
-// replication makes the table of `metadata-quorum describe --replication`
+// Replication makes the table of `metadata-quorum describe --replication`
 // comparable: columns by one space, numbers replaced, rows sorted.
-func replication(table string) string {
+func Replication(table string) string {
 	lines := strings.Split(strings.TrimSpace(table), "\n")
 	for i, line := range lines {
 		line = strings.Join(strings.Fields(line), " ")
@@ -85,18 +87,18 @@ func replication(table string) string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// sorted sorts the lines of an output whose order is chance.
-func sorted(text string) string {
+// Sorted sorts the lines of an output whose order is chance.
+func Sorted(text string) string {
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	slices.Sort(lines)
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// resources makes what the acls tool prints comparable: the resources sorted, and
+// Resources makes what the acls tool prints comparable: the resources sorted, and
 // the entries of each; blanks, which differ between the releases, are gone. After
 // adding, the tool lists what a broker knows, which on Apache's controllers may
 // not have the addition yet: that list is left out.
-func resources(text string) string {
+func Resources(text string) string {
 	var blocks []string
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
@@ -119,4 +121,26 @@ func resources(text string) string {
 	}
 	slices.Sort(blocks)
 	return strings.Join(blocks, "\n") + "\n"
+}
+
+// Difference shows the lines that only one of two texts has, after the name of
+// the section.
+func Difference(want, got string) string {
+	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
+	var out strings.Builder
+	fmt.Fprintln(&out, g[0])
+	for _, line := range w {
+		if !slices.Contains(g, line) {
+			fmt.Fprintln(&out, "-", line)
+		}
+	}
+	for _, line := range g {
+		if !slices.Contains(w, line) {
+			fmt.Fprintln(&out, "+", line)
+		}
+	}
+	if strings.Count(out.String(), "\n") == 1 {
+		fmt.Fprintf(&out, "the same lines in another order or number: want\n%s\ngot\n%s\n", want, got)
+	}
+	return out.String()
 }

@@ -1,4 +1,4 @@
-package interop
+package printed
 
 import "testing"
 
@@ -14,11 +14,12 @@ func TestNormalise(t *testing.T) {
 		{"some.Exception: no\n	at a.b(C.java:3)\n	... 3 more\nCaused by: x", "some.Exception: no\nCaused by: x"},
 		{`CurrentObservers:       [{"id": 13, "d": "x"}, {"id": 11, "d": "x"}]`, `CurrentObservers:       [{"id": 11, "d": "x"}, {"id": 13, "d": "x"}]`},
 		{`CurrentObservers:       [{"id": 13}]`, `CurrentObservers:       [{"id": 13}]`},
+		{`CurrentObservers:       []`, `CurrentObservers:       []`},
 		{`"log_dirs":["/var/broker-13/data","any"]`, `"log_dirs":["<path>","any"]`},
 		{"trailing \t\nblanks  ", "trailing\nblanks"},
 	} {
-		if got := normalise(c.in); got != c.want {
-			t.Errorf("normalise(%q) = %q, want %q", c.in, got, c.want)
+		if got := Normalise(c.in); got != c.want {
+			t.Errorf("Normalise(%q) = %q, want %q", c.in, got, c.want)
 		}
 	}
 }
@@ -34,7 +35,7 @@ func TestReplication(t *testing.T) {
 <controller> <id> <offset> <lag> <time> <time> Follower
 <controller> <id> <offset> <lag> <time> <time> Leader
 `
-	if got := replication(in); got != want {
+	if got := Replication(in); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
@@ -42,10 +43,10 @@ func TestReplication(t *testing.T) {
 func TestResources(t *testing.T) {
 	in := "Current ACLs for resource `B`:\n \t(z)\n\t(a)\n\nCurrent ACLs for resource `A`:\n\t(x)\n\n"
 	want := "Current ACLs for resource `A`:\n (x)\nCurrent ACLs for resource `B`:\n (a)\n (z)\n"
-	if got := resources(in); got != want {
+	if got := Resources(in); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	if got, want := resources("Adding ACLs for resource `A`:\n\t(x)\n\n"+in), "Adding ACLs for resource `A`:\n (x)\n"; got != want {
+	if got, want := Resources("Adding ACLs for resource `A`:\n\t(x)\n\n"+in), "Adding ACLs for resource `A`:\n (x)\n"; got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
