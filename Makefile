@@ -1,6 +1,6 @@
 # The targets that people type; .ci/run is what a change must pass.
 
-.PHONY: test lint bench microbench fuzz ci soak
+.PHONY: test lint bench bench-node bench-memory microbench fuzz ci soak
 
 test:
 	go test ./...
@@ -11,6 +11,14 @@ lint:
 # The side by side figures of docs/benchmarks.md; they want a quiet machine and an hour. `make microbench` is every package's own benchmarks.
 bench:
 	KVORUM_BENCH=1 KVORUM_PEERS=required KVORUM_BENCH_TABLE=docs/benchmarks.md go test -count 1 -timeout 3h -v ./integration/bench
+
+# The part of one node: 20 minutes, 20 GB of disk.
+bench-node:
+	KVORUM_BENCH=1 KVORUM_PEERS=required KVORUM_BENCH_TABLE=docs/benchmarks.md go test -count 1 -timeout 1h -v -run 'TestNode' ./integration/bench
+
+# A node's resident memory over ten minutes of load.
+bench-memory:
+	KVORUM_BENCH=1 KVORUM_BENCH_MEMORY=1 KVORUM_BENCH_TABLE=docs/benchmarks.md go test -count 1 -timeout 30m -v -run TestNodeMemory ./integration/bench
 
 microbench:
 	bash -euo pipefail -c 'source .ci/lib.sh; packages | xargs go test -run "^$$" -bench . -benchmem'

@@ -17,6 +17,7 @@ import (
 
 // figure is a row of the table.
 type figure struct {
+	table  string
 	name   string
 	target string // of kvorum, as the reader wants it; "" for none
 	values map[side]string
@@ -28,16 +29,32 @@ var figures struct {
 	rows []*figure
 }
 
-// note puts a value into the table. Rows stand in the order of their first note.
+// tables are the parts of docs/benchmarks.md, in their order. A run writes those
+// that it has figures for.
+var tables = []string{"controllers", "node", "memory"}
+
+// tableOf is the table that a test's figures stand in.
+func tableOf(t testing.TB) string {
+	switch {
+	case strings.HasPrefix(t.Name(), "TestNodeMemory"):
+		return "memory"
+	case strings.HasPrefix(t.Name(), "TestNode"):
+		return "node"
+	}
+	return "controllers"
+}
+
+// note puts a value into the test's table. Rows stand in the order of their first
+// note.
 func note(t testing.TB, s side, name, target string, number float64, value string) {
 	t.Helper()
 	t.Logf("%s: %s: %s", s, name, value)
 	figures.Lock()
 	defer figures.Unlock()
-	i := slices.IndexFunc(figures.rows, func(f *figure) bool { return f.name == name })
+	i := slices.IndexFunc(figures.rows, func(f *figure) bool { return f.table == tableOf(t) && f.name == name })
 	if i < 0 {
 		i = len(figures.rows)
-		figures.rows = append(figures.rows, &figure{name: name, target: target, values: map[side]string{}, number: map[side]float64{}})
+		figures.rows = append(figures.rows, &figure{table: tableOf(t), name: name, target: target, values: map[side]string{}, number: map[side]float64{}})
 	}
 	figures.rows[i].values[s], figures.rows[i].number[s] = value, number
 }
@@ -71,11 +88,16 @@ func quantile(all []time.Duration, q float64) time.Duration {
 	return all[min(len(all)-1, int(q*float64(len(all))))]
 }
 
-// table prints the figures in Markdown.
-func table() string {
+// table prints the figures of one table in Markdown, "" if there are none.
+func table(of string) string {
 	var b strings.Builder
-	b.WriteString("| | kvorum | Apache 4.3.1 | Apache : kvorum | target |\n|---|---|---|---|---|\n")
 	for _, f := range figures.rows {
+		if f.table != of {
+			continue
+		}
+		if b.Len() == 0 {
+			b.WriteString("| | kvorum | Apache 4.3.1 | Apache : kvorum | target |\n|---|---|---|---|---|\n")
+		}
 		ratio := ""
 		if k, a := f.number[kvorum], f.number[apache]; k > 0 && a > 0 {
 			ratio = fmt.Sprintf("%.3g", math.Max(k/a, a/k))
@@ -117,27 +139,27 @@ func load() string {
 	return strings.Join(strings.Fields(string(text))[:3], " ")
 }
 
-// The lines of docs/benchmarks.md between which the table stands.
-const (
-	beginMark = "<!-- figures: written by make bench -->\n"
-	endMark   = "<!-- end of figures -->\n"
-)
+// marks are the lines of docs/benchmarks.md between which a table stands.
+func marks(of string) (begin, end string) {
+	return "<!-- figures of " + of + ": written by make bench -->\n", "<!-- end of the figures of " + of + " -->\n"
+}
 
-// write puts the table into the file, between the two marks.
-func write(path, text string) error {
+// write puts a table into the file, between its marks.
+func write(path, of, text string) error {
 	old, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	before, rest, ok := strings.Cut(string(old), beginMark)
-	_, after, ok2 := strings.Cut(rest, endMark)
+	begin, end := marks(of)
+	before, rest, ok := strings.Cut(string(old), begin)
+	_, after, ok2 := strings.Cut(rest, end)
 	if !ok || !ok2 {
-		return fmt.Errorf("%s has no lines %q and %q", path, beginMark, endMark)
+		return fmt.Errorf("%s has no lines %q and %q", path, begin, end)
 	}
-	return os.WriteFile(path, []byte(before+beginMark+"\n"+text+"\n"+endMark+after), 0o644)
+	return os.WriteFile(path, []byte(before+begin+"\n"+text+"\n"+end+after), 0o644)
 }
 
-// TestMain prints the table at the end. KVORUM_BENCH_TABLE=file writes it into
+// TestMain prints the tables at the end. KVORUM_BENCH_TABLE=file writes them into
 // a file that has the marks.
 func TestMain(m *testing.M) {
 	if childMain() {
@@ -145,11 +167,15 @@ func TestMain(m *testing.M) {
 	}
 	began, before := time.Now(), load()
 	code := m.Run()
-	if len(figures.rows) > 0 {
-		text := circumstances(began, before) + "\n" + table()
+	for _, of := range tables {
+		rows := table(of)
+		if rows == "" {
+			continue
+		}
+		text := circumstances(began, before) + "\n" + rows
 		fmt.Print(text)
 		if path := os.Getenv("KVORUM_BENCH_TABLE"); path != "" && code == 0 {
-			if err := write(filepath.Join("..", "..", path), text); err != nil {
+			if err := write(filepath.Join("..", "..", path), of, text); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 				code = 1
 			}

@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,36 +18,58 @@ import (
 	"kvorum/integration/peer"
 )
 
-// benchNode runs a benchmark on one combined node of kvorum and then of Apache.
-func benchNode(t *testing.T, properties map[string]string, run func(t *testing.T, s side, node *cluster.Single)) {
+// serverJVM are the options that Apache's kafka-server-start.sh gives a broker. The
+// tests' own are for many small nodes on one machine.
+var serverJVM = []string{"-Xms1G", "-Xmx1G", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent"}
+
+// nodeProperties are the same on both sides. What a round has written is gone from
+// the disk before the next one but one.
+var nodeProperties = map[string]string{"log.segment.delete.delay.ms": "1000"}
+
+// benchNode runs a benchmark on one combined node of kvorum and then of Apache. The
+// short form is for kvorum alone: TestNodeTraffic shows that Apache's side works, and
+// each start of a JVM costs ten seconds.
+func benchNode(t *testing.T, run func(t *testing.T, s side, node *cluster.Single)) {
 	for _, s := range []side{kvorum, apache} {
 		t.Run(string(s), func(t *testing.T) {
-			if s == kvorum {
-				run(t, s, cluster.FormatSingleKvorum(t.Context(), t, properties))
-				return
+			if s == apache && !full {
+				t.Skip("skipped: only KVORUM_BENCH=1 runs it on Apache's node")
 			}
-			kit := peer.Require(t, peer.V43)
-			run(t, s, cluster.FormatSingleApache(t.Context(), t, kit, kit.StartDriver(t), properties))
+			run(t, s, formatNode(t, s))
 		})
 	}
 }
 
-// TestNodeStart measures from the start of a formatted node's process to the first
-// acknowledged record of a new topic, and its memory once it is idle.
-func TestNodeStart(t *testing.T) {
-	benchNode(t, nil, func(t *testing.T, s side, node *cluster.Single) {
-		began := time.Now()
-		node.Start(t)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		if err := firstOf(ctx, node.Bootstrap); err != nil {
-			t.Fatal(err)
-		}
-		noteDuration(t, s, "one node, from exec to the first acknowledged record", "0.3 s", time.Since(began))
-		time.Sleep(sizes.idle)
-		mib := float64(node.Process().ResidentBytes()) / (1 << 20)
-		note(t, s, "one node resident, idle", "50 MiB", mib, fmt.Sprintf("%.0f MiB", mib))
+func formatNode(t *testing.T, s side) *cluster.Single {
+	if s == kvorum {
+		return cluster.FormatSingleKvorum(t.Context(), t, nodeProperties)
+	}
+	kit := peer.Require(t, peer.V43)
+	node := cluster.FormatSingleApache(t.Context(), t, kit, kit.StartDriver(t), nodeProperties)
+	node.Server.(*peer.Node).JVM = serverJVM
+	return node
+}
+
+// contender is one of two nodes that run at once. One is asked at a time, in turns,
+// so that the machine's moods fall on both; the other one is idle meanwhile.
+type contender struct {
+	side side
+	node *cluster.Single
+}
+
+// startBoth starts a node of each make, of kvorum alone where Apache cannot run.
+func startBoth(t *testing.T) (both []contender) {
+	sides := []side{kvorum}
+	t.Run("peer", func(t *testing.T) {
+		peer.Require(t, peer.V43)
+		sides = append(sides, apache)
 	})
+	for _, s := range sides {
+		node := formatNode(t, s)
+		node.StartReady(t.Context(), t)
+		both = append(both, contender{s, node})
+	}
+	return both
 }
 
 // firstOf is firstRecord for a cluster of one.
@@ -61,92 +81,6 @@ func firstOf(ctx context.Context, bootstrap string) error {
 	}
 	defer client.Close()
 	return client.ProduceSync(ctx, &kgo.Record{Topic: "first", Value: []byte("record")}).FirstErr()
-}
-
-// TestNodeRates measures how fast one node takes records and gives them back, and
-// what processor time a gigabyte costs it, with a franz-go client on the same
-// cores. The records are random, so that no compression helps.
-func TestNodeRates(t *testing.T) {
-	benchNode(t, nil, func(t *testing.T, s side, node *cluster.Single) {
-		node.StartReady(t.Context(), t)
-		for _, size := range []int{1024, 100} {
-			topic := fmt.Sprintf("bytes-%d", size)
-			createOn(t, node.Bootstrap, topic, 6)
-			total := sizes.bytes
-			if size < 1024 {
-				total /= 4
-			}
-			cpu, began := cpuSeconds(t, node), time.Now()
-			produceBytes(t, node.Bootstrap, topic, size, total)
-			noteRate(t, s, fmt.Sprintf("produce %d B, acks=all", size), produceTarget(size), size, total, time.Since(began), cpuSeconds(t, node)-cpu)
-			cpu, began = cpuSeconds(t, node), time.Now()
-			consumeBytes(t, node.Bootstrap, topic, total/size)
-			noteRate(t, s, fmt.Sprintf("consume %d B", size), consumeTarget(size), size, total, time.Since(began), cpuSeconds(t, node)-cpu)
-		}
-	})
-}
-
-func produceTarget(size int) string {
-	if size == 100 {
-		return "2 M/s"
-	}
-	return "Krabka's 426-597 MB/s, 1.2 s/GB"
-}
-
-func consumeTarget(size int) string {
-	if size == 100 {
-		return "3.5 M/s"
-	}
-	return "1 GB/s, 0.3 s/GB"
-}
-
-func noteRate(t *testing.T, s side, name, target string, size, total int, took time.Duration, cpu float64) {
-	t.Helper()
-	rate := float64(total) / took.Seconds()
-	text := fmt.Sprintf("%.0f MB/s, %.2f processor s/GB", rate/1e6, cpu/(float64(total)/1e9))
-	if size == 100 {
-		text = fmt.Sprintf("%.2f M/s, %.2f processor s/GB", rate/float64(size)/1e6, cpu/(float64(total)/1e9))
-	}
-	note(t, s, name, target, rate, text)
-}
-
-// TestNodeLatency measures how long a record takes to be acknowledged at a steady
-// rate.
-func TestNodeLatency(t *testing.T) {
-	benchNode(t, nil, func(t *testing.T, s side, node *cluster.Single) {
-		node.StartReady(t.Context(), t)
-		createOn(t, node.Bootstrap, "steady", 6)
-		for _, rate := range []int{1000, 5000} {
-			all := steady(t, node.Bootstrap, "steady", rate, sizes.steady)
-			target := map[int]string{1000: "p99 4 ms", 5000: "p99 3 ms"}[rate]
-			p50, p99 := quantile(all, 0.5), quantile(all, 0.99)
-			note(t, s, fmt.Sprintf("acknowledged at %d/s, p50 / p99", rate), target, p99.Seconds(), short(p50)+" / "+short(p99))
-		}
-	})
-}
-
-// TestNodePartitions measures a restart with many partitions, after a clean
-// shutdown, and what they cost in memory.
-func TestNodePartitions(t *testing.T) {
-	benchNode(t, nil, func(t *testing.T, s side, node *cluster.Single) {
-		node.StartReady(t.Context(), t)
-		began := time.Now()
-		createOn(t, node.Bootstrap, "many", int32(sizes.nodePartitions))
-		noteDuration(t, s, fmt.Sprintf("one node, a topic of %d partitions", sizes.nodePartitions), "100 ms for 5,000", time.Since(began))
-		writeEach(t, node.Bootstrap, "many", sizes.nodePartitions)
-		noteDuration(t, s, fmt.Sprintf("one node, %d partitions each have a record after", sizes.nodePartitions), "leaders within 2 s", time.Since(began))
-		mib := float64(node.Process().ResidentBytes()) / (1 << 20)
-		note(t, s, fmt.Sprintf("one node resident with %d partitions", sizes.nodePartitions), "300 MiB for 10,000", mib, fmt.Sprintf("%.0f MiB", mib))
-		node.Stop(t)
-		began = time.Now()
-		node.Start(t)
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-		defer cancel()
-		if err := firstOf(ctx, node.Bootstrap); err != nil {
-			t.Fatal(err)
-		}
-		noteDuration(t, s, fmt.Sprintf("restart with %d partitions, from exec to the first acknowledged record", sizes.nodePartitions), "1 s for 6,000", time.Since(began))
-	})
 }
 
 func createOn(t *testing.T, bootstrap, topic string, partitions int32) {
@@ -171,82 +105,6 @@ func randomBytes(n int) []byte {
 		panic(err)
 	}
 	return value
-}
-
-func produceBytes(t *testing.T, bootstrap, topic string, size, total int) {
-	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(bootstrap), kgo.DefaultProduceTopic(topic), kgo.ProducerBatchCompression(kgo.NoCompression()),
-		kgo.ProducerBatchMaxBytes(1_000_000), kgo.MaxBufferedRecords(200_000), kgo.RecordPartitioner(kgo.UniformBytesPartitioner(1_000_000, false, false, nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	value := randomBytes(size)
-	var first error
-	var once sync.Once
-	for range total / size {
-		client.Produce(t.Context(), &kgo.Record{Value: value}, func(_ *kgo.Record, err error) {
-			if err != nil {
-				once.Do(func() { first = err })
-			}
-		})
-	}
-	if err := client.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if first != nil {
-		t.Fatal(first)
-	}
-}
-
-func consumeBytes(t *testing.T, bootstrap, topic string, records int) {
-	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(bootstrap), kgo.ConsumeTopics(topic), kgo.FetchMaxBytes(50<<20), kgo.FetchMaxPartitionBytes(10<<20))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	for records > 0 {
-		fetches := client.PollFetches(ctx)
-		if err := fetches.Err(); err != nil {
-			t.Fatalf("%d records have not come: %v", records, err)
-		}
-		records -= fetches.NumRecords()
-	}
-}
-
-// steady sends records of 1 KiB at a rate and returns how long each took.
-func steady(t *testing.T, bootstrap, topic string, rate int, length time.Duration) []time.Duration {
-	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(bootstrap), kgo.DefaultProduceTopic(topic), kgo.ProducerLinger(0), kgo.ProducerBatchCompression(kgo.NoCompression()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	value := randomBytes(1024)
-	var mu sync.Mutex
-	var took []time.Duration
-	began, sent := time.Now(), 0
-	for elapsed := time.Duration(0); elapsed < length; elapsed = time.Since(began) {
-		for due := int(elapsed.Seconds() * float64(rate)); sent < due; sent++ {
-			at := time.Now()
-			client.Produce(t.Context(), &kgo.Record{Value: value}, func(_ *kgo.Record, err error) {
-				mu.Lock()
-				defer mu.Unlock()
-				if err != nil {
-					t.Errorf("a record was not acknowledged: %v", err)
-				}
-				took = append(took, time.Since(at))
-			})
-		}
-		time.Sleep(200 * time.Microsecond)
-	}
-	if err := client.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return slices.Clone(took[len(took)/5:]) // the first fifth warms up
 }
 
 // writeEach writes one record to every partition.

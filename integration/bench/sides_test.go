@@ -41,13 +41,20 @@ var sizes = struct {
 	rounds      int // of read-your-writes
 	timingQuiet time.Duration
 
-	bytes          int // of each rate of one node
-	steady         time.Duration
-	nodePartitions int
+	bytes             int // of each rate of one node
+	turns             int // of both nodes at each rate
+	steady            time.Duration
+	nodePartitions    int
+	restartPartitions int
+	restartBytes      int
+	grow              time.Duration // how long topics may be added
+	topics            int
+	load              time.Duration // of one node, before its memory is read last
 }{
 	one: time.Second, many: 2 * time.Second, calls: 1, kills: map[side]int{kvorum: 3, apache: 1},
 	quiet: 5 * time.Second, idle: time.Second, starts: 1, partitions: 20_000, rounds: 100,
-	bytes: 64 << 20, steady: 2 * time.Second, nodePartitions: 200,
+	bytes: 32 << 20, turns: 1, steady: time.Second, nodePartitions: 200, restartPartitions: 200, restartBytes: 32 << 20,
+	grow: time.Second, topics: 500, load: 3 * time.Second,
 }
 
 func init() {
@@ -58,7 +65,9 @@ func init() {
 	sizes.kills = map[side]int{kvorum: 50, apache: 10}
 	sizes.quiet, sizes.idle, sizes.starts = 10*time.Minute, 15*time.Second, 10
 	sizes.partitions, sizes.rounds, sizes.timingQuiet = 1_000_000, 3000, time.Minute
-	sizes.bytes, sizes.steady, sizes.nodePartitions = 3<<30, 30*time.Second, 5000
+	sizes.bytes, sizes.turns, sizes.steady, sizes.nodePartitions = 3<<30, 3, 20*time.Second, 5000
+	sizes.restartPartitions, sizes.restartBytes = 6000, 6_700_000_000
+	sizes.grow, sizes.topics, sizes.load = time.Minute, 6000, 10*time.Minute
 	if d, err := time.ParseDuration(os.Getenv("KVORUM_BENCH_LOAD")); err == nil {
 		sizes.quiet = d
 	}

@@ -1,0 +1,76 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"kvorum/integration/bench/broker"
+	"kvorum/integration/cluster"
+)
+
+// TestNodeTopics measures how fast a client creates topics of one partition on one
+// node, with one and with many requests outstanding, and once more when there are
+// thousands of topics.
+func TestNodeTopics(t *testing.T) {
+	const outstanding = 32
+	benchNode(t, func(t *testing.T, s side, node *cluster.Single) {
+		node.StartReady(t.Context(), t)
+		c := contender{s, node}
+		one := c.createTopics(t, 1, sizes.one, 1<<30)
+		one.note(t, c.side, "topics created on one node, 1 outstanding", "", "3 ms")
+		many := c.createTopics(t, outstanding, sizes.one, 1<<30)
+		many.note(t, c.side, fmt.Sprintf("topics created on one node, %d outstanding", outstanding), "1,000/s", "")
+		have := len(one.took) + len(many.took)
+		have += len(c.createTopics(t, outstanding, sizes.grow, sizes.topics-have).took)
+		last := c.createTopics(t, outstanding, sizes.one, 1<<30)
+		note(t, c.side, fmt.Sprintf("the same where there are %d topics, as far as a minute makes so many", sizes.topics), "no slower", last.rate(), fmt.Sprintf("%.0f/s at %d", last.rate(), have))
+	})
+}
+
+// created is a run of topic creations.
+type created struct {
+	took    []time.Duration
+	elapsed time.Duration
+}
+
+func (r created) rate() float64 { return float64(len(r.took)) / r.elapsed.Seconds() }
+
+func (r created) note(t *testing.T, s side, name, target, p50 string) {
+	t.Helper()
+	note(t, s, name, target, r.rate(), fmt.Sprintf("%.0f/s", r.rate()))
+	noteDuration(t, s, name+", p50", p50, quantile(r.took, 0.5))
+	noteDuration(t, s, name+", p99", "", quantile(r.took, 0.99))
+}
+
+// createTopics creates topics for a while, at most so many, over as many
+// connections as there may be requests outstanding.
+func (c contender) createTopics(t *testing.T, outstanding int, length time.Duration, most int) (r created) {
+	t.Helper()
+	var wait sync.WaitGroup
+	took := make([][]time.Duration, outstanding)
+	failed := make([]error, outstanding)
+	began := time.Now()
+	for i := range outstanding {
+		wait.Go(func() {
+			conn := client{addresses: []string{c.node.Bootstrap}}
+			defer conn.close()
+			for len(took[i]) < most/outstanding && time.Since(began) < length && failed[i] == nil {
+				start := time.Now()
+				failed[i] = conn.do(t.Context(), func(b *broker.Conn) error { return createReplicated(b, name(), 1, 1, callPatience) })
+				took[i] = append(took[i], time.Since(start))
+			}
+		})
+	}
+	wait.Wait()
+	r.elapsed = time.Since(began)
+	if err := errors.Join(failed...); err != nil {
+		t.Fatalf("%s: create topics with %d outstanding: %v", c.side, outstanding, err)
+	}
+	for _, one := range took {
+		r.took = append(r.took, one...)
+	}
+	return r
+}
