@@ -30,6 +30,10 @@ type registrar struct {
 	events chan any
 	done   chan struct{}
 
+	// heard is when an active controller has last answered, turned when the loop has
+	// last done something; nil for never. They are for the metrics.
+	heard, turned atomic.Pointer[time.Time]
+
 	state   atomic.Int32 // State
 	epoch   atomic.Int64 // kafka.BrokerEpoch
 	mu      sync.Mutex
@@ -60,6 +64,22 @@ func (r *registrar) State() State { return State(r.state.Load()) }
 
 // Epoch is the broker epoch, NoBrokerEpoch before the registration.
 func (r *registrar) Epoch() kafka.BrokerEpoch { return kafka.BrokerEpoch(r.epoch.Load()) }
+
+func (r *registrar) heardAt() time.Time  { return at(&r.heard) }
+func (r *registrar) turnedAt() time.Time { return at(&r.turned) }
+
+func at(t *atomic.Pointer[time.Time]) time.Time {
+	if p := t.Load(); p != nil {
+		return *p
+	}
+	return time.Time{}
+}
+
+// mark notes that something has happened now.
+func mark(t *atomic.Pointer[time.Time]) {
+	now := time.Now() // with its monotonic reading
+	t.Store(&now)
+}
 
 // wait returns when the state is reached or passed, or with ctx's error.
 func (r *registrar) wait(ctx context.Context, s State) error {
@@ -99,6 +119,7 @@ func (r *registrar) run(ctx context.Context) error {
 			r.logger.Info(out.note, "state", r.core.state)
 		}
 		r.publish()
+		mark(&r.turned)
 		if out.failed != nil {
 			return out.failed
 		}
@@ -145,6 +166,7 @@ func (r *registrar) register(ctx context.Context) {
 		r.tell(registered{err: err})
 		return
 	}
+	mark(&r.heard)
 	resp := body.(*kmsg.BrokerRegistrationResponse)
 	r.tell(registered{epoch: kafka.BrokerEpoch(resp.BrokerEpoch), code: errors.Code(resp.ErrorCode)})
 }
@@ -163,6 +185,7 @@ func (r *registrar) send(ctx context.Context, h *heartbeat) {
 		r.tell(heartbeatAnswered{err: err})
 		return
 	}
+	mark(&r.heard)
 	resp := body.(*kmsg.BrokerHeartbeatResponse)
 	r.tell(heartbeatAnswered{
 		caughtUp: resp.IsCaughtUp, fenced: resp.IsFenced, shouldShutDown: resp.ShouldShutdown, code: errors.Code(resp.ErrorCode),

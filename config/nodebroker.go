@@ -62,6 +62,11 @@ type Broker struct {
 	FetchMaxBytes       int
 	FetchSessions       int
 	DescribedPartitions int
+
+	// TopicMetrics is how many topics have metrics of their own, PartitionMetrics
+	// whether each partition has.
+	TopicMetrics     int
+	PartitionMetrics bool
 }
 
 // FetchRules say how followers fetch from leaders, as the node was started with.
@@ -161,6 +166,7 @@ func (p *nodeParser) broker(n *Node) {
 	b.RecoveryThreads = p.int("num.recovery.threads.per.data.dir")
 	b.FetchMaxBytes, b.FetchSessions = p.int("fetch.max.bytes"), p.int("max.incremental.fetch.session.cache.slots")
 	b.DescribedPartitions = p.int("max.request.partition.size.limit")
+	b.TopicMetrics, b.PartitionMetrics = p.int("kvorum.metrics.topics.max"), p.value("kvorum.metrics.partitions.enable").Bool
 	p.brokerListeners(n)
 }
 

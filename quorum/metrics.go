@@ -1,14 +1,11 @@
 package quorum
 
 import (
-	"encoding/json"
-	"io"
-	"net/http"
+	"context"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog/image"
@@ -155,39 +152,54 @@ func b2f(b bool) float64 {
 	return 0
 }
 
-// health is what /health and /ready answer.
-type health struct {
-	Ready  bool              `json:"ready"`
+// Collector is for Prometheus.
+func (c *Controller) Collector() prometheus.Collector { return &collector{c: c} }
+
+// Health is what a controller says of itself.
+type Health struct {
+	// Ready is whether it knows an active controller; Reason says why not.
+	Ready  bool   `json:"ready"`
+	Reason string `json:"reason,omitempty"`
+	// Alive is whether its loop turns.
+	Alive  bool              `json:"alive"`
 	Active bool              `json:"active"`
 	Leader kafka.NodeID      `json:"leader"`
 	Epoch  kafka.LeaderEpoch `json:"epoch"`
 	Offset kafka.Offset      `json:"offset"`
 }
 
-// MetricsHandler serves /metrics for Prometheus, /health (200 while the process
-// runs) and /ready (200 while an active controller is known, else 503). more
-// writes further metrics in Prometheus' text format.
-func (c *Controller) MetricsHandler(more func(io.Writer)) http.Handler {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(&collector{c: c})
-	scrape := promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true})
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
-		scrape.ServeHTTP(w, r)
-		more(w)
-	})
-	answer := func(w http.ResponseWriter, strict bool) {
-		s := c.State()
-		h := health{Ready: s.Leader != kafka.NoNode, Active: s.Active, Leader: s.Leader, Epoch: s.Epoch, Offset: s.Image.At().Offset}
-		w.Header().Set("Content-Type", "application/json")
-		if strict && !h.Ready {
-			w.WriteHeader(http.StatusServiceUnavailable)
-		}
-		if err := json.NewEncoder(w).Encode(h); err != nil {
-			c.logger.Debug("answer a health check", "error", err)
-		}
+// Health is the controller's health now; ctx bounds how long its loop may take to
+// take notice. Safe for concurrent use.
+func (c *Controller) Health(ctx context.Context) Health {
+	s := c.State()
+	h := Health{Ready: s.Leader != kafka.NoNode, Active: s.Active, Leader: s.Leader, Epoch: s.Epoch, Offset: s.Image.At().Offset}
+	h.Alive = c.turns(ctx)
+	switch {
+	case !h.Alive:
+		h.Ready, h.Reason = false, "the controller's loop stands still"
+	case !h.Ready:
+		h.Reason = "no active controller is known"
 	}
-	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) { answer(w, false) })
-	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) { answer(w, true) })
-	return mux
+	return h
+}
+
+// turns reports whether the loop takes an event that says nothing. One that has
+// ended does not; the process is about to end with it.
+func (c *Controller) turns(ctx context.Context) bool {
+	taken := make(chan struct{})
+	select {
+	case c.events <- queued{ping: taken}:
+	case <-c.done:
+		return false
+	case <-ctx.Done():
+		return false
+	}
+	select {
+	case <-taken:
+		return true
+	case <-c.done:
+		return false
+	case <-ctx.Done():
+		return false
+	}
 }

@@ -82,6 +82,8 @@ type ControllerConfig struct {
 type queued struct {
 	event Event
 	reply chan<- Reply // for a Request
+	// ping, where it is not nil, is all there is: it is closed.
+	ping chan<- struct{}
 }
 
 // New returns a controller that has loaded the newest snapshot and is ready to
@@ -215,6 +217,10 @@ func (c *Controller) noteMembers() error {
 }
 
 func (c *Controller) handle(q queued) error {
+	if q.ping != nil {
+		close(q.ping)
+		return nil
+	}
 	if r, ok := q.event.(Request); ok {
 		c.waiting[r.ID] = q.reply
 	}

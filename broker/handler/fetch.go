@@ -39,7 +39,7 @@ func (h *Handlers) fetch(ctx context.Context, c *call) (listener.Response, error
 	f.answer()
 	body := new(protocol.Body)
 	protocol.AppendFetch(body, f.res, f.records)
-	return listener.RawReply(body, func() { replica.ReleaseAll(f.results) }), nil
+	return listener.RawReply(body, func() { replica.ReleaseAll(f.results) }).Of(f.res), nil
 }
 
 // follower is the broker that fetches, negative for a client.
@@ -124,10 +124,29 @@ func (f *fetching) answer() {
 		f.res.SessionID = s.id
 	}
 	for i := range f.results {
+		f.count(&f.in[i], &f.results[i])
 		f.put(f.of[i], f.partition(&f.in[i], &f.results[i]), &f.results[i].Records)
 	}
 	for _, r := range f.refused {
 		f.put(r.of, emptyPartition(r.of.key.partition, r.code), nil)
+	}
+}
+
+// count counts a partition's read for its topic. Bytes that followers get are
+// counted by replica, for all topics together.
+func (f *fetching) count(in *replica.FetchPartition, r *replica.FetchResult) {
+	if r.Err != nil {
+		if code := errors.CodeOf(r.Err); code == errors.UnknownTopicOrPartition || code == errors.UnknownTopicID {
+			return
+		}
+	}
+	t := f.topics.of(in.Topic, f.image)
+	t.FetchRequests.Add(1)
+	switch {
+	case r.Err != nil:
+		t.FailedFetchRequests.Add(1)
+	case follower(f.req) < 0:
+		t.BytesOut.Add(int64(r.Records.Len()))
 	}
 }
 

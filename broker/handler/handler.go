@@ -81,19 +81,21 @@ type ProducerIDs interface {
 type Handlers struct {
 	cfg      Config
 	sessions *sessions
+	topics   *topicCounters
 }
 
 // New returns the handlers of a broker.
 func New(cfg Config) *Handlers {
-	return &Handlers{cfg: cfg, sessions: newSessions(cfg.Broker.FetchSessions)}
+	return &Handlers{cfg: cfg, sessions: newSessions(cfg.Broker.FetchSessions), topics: newTopicCounters(cfg.Broker.TopicMetrics)}
 }
 
 // call is one request while it is answered: everything it looks at is of one
 // image.
 type call struct {
 	*listener.Request
-	image *image.Image
-	cfg   *Config
+	image  *image.Image
+	cfg    *Config
+	topics *topicCounters
 }
 
 // Bind binds everything that a broker serves (KafkaApis) on a listener of this
@@ -164,7 +166,7 @@ func reply[Q kmsg.Request](answer func(context.Context, *call, Q) kmsg.Response)
 // look into the request, and takes the image that the request is answered from.
 func (h *Handlers) guard(next serve) listener.Handler {
 	return func(ctx context.Context, r *listener.Request) (listener.Response, error) {
-		c := &call{Request: r, image: h.cfg.Image(), cfg: &h.cfg}
+		c := &call{Request: r, image: h.cfg.Image(), cfg: &h.cfg, topics: h.topics}
 		rule := r.API.Rule(protocol.Broker)
 		if rule.Reason == "" && !c.may(rule.Operation, rule.Resource, clusterName) {
 			return listener.Reply(protocol.Failure(r.Request, errors.ClusterAuthorizationFailed.Err())), nil

@@ -130,6 +130,7 @@ func (p *producing) answer() (failed error) {
 	failed = p.refused
 	for i := range p.results {
 		r, to := &p.results[i], p.at[i]
+		p.count(&p.in[i], r)
 		if r.Err == nil {
 			to.BaseOffset, to.LogAppendTime, to.LogStartOffset = int64(r.First), r.LogAppendTimeMs, int64(r.LogStart)
 			continue
@@ -144,6 +145,32 @@ func (p *producing) answer() (failed error) {
 		}
 	}
 	return failed
+}
+
+// count counts a partition's append for its topic. What this broker does not host
+// has no counters; what merely was not acknowledged in time is in the log.
+func (p *producing) count(in *replica.ProducePartition, r *replica.ProduceResult) {
+	code := errors.None
+	if r.Err != nil {
+		code = errors.CodeOf(r.Err)
+	}
+	if code == errors.UnknownTopicOrPartition || code == errors.UnknownTopicID || code == errors.InvalidTopicException {
+		return
+	}
+	t := p.topics.of(in.Topic, p.image)
+	t.ProduceRequests.Add(1)
+	switch code {
+	case errors.None, errors.RequestTimedOut, errors.NotEnoughReplicasAfterAppend:
+		t.BytesIn.Add(int64(len(in.Records)))
+		if !r.Duplicate && code == errors.None {
+			t.MessagesIn.Add(int64(r.Last - r.First + 1))
+		}
+	case errors.MessageTooLarge, errors.RecordListTooLarge:
+		t.BytesRejected.Add(int64(len(in.Records)))
+		t.FailedProduceRequests.Add(1)
+	default:
+		t.FailedProduceRequests.Add(1)
+	}
 }
 
 // fail says why records were not taken. Texts come with refused batches only, as

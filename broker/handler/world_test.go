@@ -76,7 +76,7 @@ func newWorld(t testing.TB, change ...func(*Config)) *world {
 		t.Fatal(err)
 	}
 	w.replicas = replica.New(replica.Config{
-		Self: self, Dirs: w.dirs, Clock: clock.System, Log: slog.New(slog.DiscardHandler), LagMax: 30 * time.Second, Controller: w,
+		Self: self, Dirs: w.dirs, FS: fs, Clock: clock.System, Log: slog.New(slog.DiscardHandler), LagMax: 30 * time.Second, Controller: w,
 	})
 	t.Cleanup(func() {
 		if err := w.dirs.Close(epochOf(self)); err != nil {
@@ -85,7 +85,7 @@ func newWorld(t testing.TB, change ...func(*Config)) *world {
 	})
 	cfg := Config{
 		Self: self, ClusterID: "cluster", Clock: clock.System, Log: slog.New(slog.DiscardHandler),
-		Broker:   &config.Broker{AutoCreateTopics: true, FetchMaxBytes: 55 << 20, FetchSessions: 4, DescribedPartitions: 2000},
+		Broker:   &config.Broker{AutoCreateTopics: true, FetchMaxBytes: 55 << 20, FetchSessions: 4, DescribedPartitions: 2000, TopicMetrics: 2},
 		Image:    w.image.Load,
 		Layers:   func() config.Layers { return config.Layers{} },
 		Replicas: w.replicas, LogDirs: w.dirs, Controllers: w, AutoCreate: w,

@@ -87,23 +87,23 @@ func (c *controllerPart) close() error {
 
 // run runs the controller until ctx ends. ready is called when its listeners
 // accept; it may be nil.
-func (c *controllerPart) run(ctx context.Context, budget *listener.Budget, ready func()) error {
+func (c *controllerPart) run(ctx context.Context, n *running, ready func()) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.ctl.Run(ctx) })
-	group.Go(func() error { return c.serve(ctx, budget, ready) })
+	group.Go(func() error { return c.serve(ctx, n, ready) })
 	return group.Wait()
 }
 
 // serve serves the controller listeners until ctx ends.
-func (c *controllerPart) serve(ctx context.Context, budget *listener.Budget, ready func()) error {
+func (c *controllerPart) serve(ctx context.Context, n *running, ready func()) error {
 	handlers := c.ctl.Handlers()
 	group, ctx := errgroup.WithContext(ctx)
 	for _, l := range c.node.Listeners {
 		cfg := listener.Config{
-			Name: l.Name, Addr: l.Bind.String(), Handlers: handlers, Features: c.ctl.Features, Budget: budget, Listen: c.sockets.take(l.Name),
+			Name: l.Name, Addr: l.Bind.String(), Handlers: handlers, Features: c.ctl.Features, Budget: n.budget, Listen: c.sockets.take(l.Name),
 			MaxConnections:      min(c.node.Connections.Max, listener.DefaultMaxConnections),
 			MaxConnectionsPerIP: min(c.node.Connections.MaxPerIP, listener.DefaultMaxConnections),
-			IdleTimeout:         max(0, c.node.Connections.MaxIdle), Log: c.logger,
+			IdleTimeout:         max(0, c.node.Connections.MaxIdle), Events: n.meter.Events(), SlowRequest: c.node.SlowRequest, Log: c.logger,
 		}
 		accepting, err := listener.New(ctx, cfg)
 		if err != nil {

@@ -64,8 +64,15 @@ func combined(t *testing.T) *config.Node {
 // error. The address is where clients connect.
 func run(t *testing.T, node *config.Node) (address string, stop func() error) {
 	t.Helper()
+	serving, stop := runNode(t, node)
+	return serving.Client.String(), stop
+}
+
+// runNode is run for a test that wants all addresses.
+func runNode(t *testing.T, node *config.Node) (at server.Serving, stop func() error) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	serving, ended := make(chan string, 1), make(chan error, 1)
+	serving, ended := make(chan server.Serving, 1), make(chan error, 1)
 	var output io.Writer = io.Discard
 	if testing.Verbose() {
 		output = os.Stderr
@@ -73,7 +80,7 @@ func run(t *testing.T, node *config.Node) (address string, stop func() error) {
 	go func() {
 		ended <- server.Run(ctx, node, server.Options{
 			Logger: slog.New(slog.NewTextHandler(output, nil)), ShutdownTimeout: 2 * time.Second,
-			Ready: func(s server.Serving) { serving <- s.Client.String() },
+			Ready: func(s server.Serving) { serving <- s },
 		})
 	}()
 	stopped := false
@@ -87,14 +94,14 @@ func run(t *testing.T, node *config.Node) (address string, stop func() error) {
 	}
 	t.Cleanup(func() { stop() })
 	select {
-	case address = <-serving:
+	case at = <-serving:
 	case err := <-ended:
 		stopped = true
 		t.Fatalf("the node ended: %v", err)
 	case <-time.After(patience):
 		t.Fatal("the node does not serve")
 	}
-	return address, stop
+	return at, stop
 }
 
 func client(t *testing.T, address string, o ...kgo.Opt) *kgo.Client {
