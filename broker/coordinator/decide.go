@@ -149,6 +149,7 @@ func (s *shard) append() (int, error) {
 	b, now, at, n := s.builder, s.nowMs(), s.saved.End(), 0
 	b.Reset()
 	begin := func() {
+		b.SetProducer(-1, -1, 0, false) // a sequence without a producer, as Apache's coordinators write it
 		if e := &first.effects; e.Producer >= 0 {
 			b.SetProducer(e.Producer, e.ProducerEpoch, 0, true)
 		}

@@ -131,6 +131,9 @@ func (l *ledLog) Append(records []byte, _ int64) (kafka.Offset, error) {
 	if err != nil || len(rest) > 0 || v.CheckCRC() != nil || v.Size() > l.maxBatch {
 		l.t.Errorf("append of %d bytes: %v, %d bytes after it", len(records), err, len(rest))
 	}
+	if !v.Control() && v.BaseSequence() != 0 { // as in Apache 4.3.1's logs
+		l.t.Errorf("a coordinator's batch of producer %d has sequence %d", v.ProducerID(), v.BaseSequence())
+	}
 	first := l.end
 	batch.Restamp(v, first, l.led)
 	l.batches = append(l.batches, v)
