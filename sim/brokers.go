@@ -9,6 +9,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"kvorum/broker/replica/core"
 	"kvorum/broker/storage"
 	"kvorum/internal/kafka"
 	kvfs "kvorum/internal/vfs"
@@ -41,6 +42,12 @@ type broker struct {
 	// clean stop, kafka.NoBrokerEpoch after a loss of power.
 	incarnation int
 	previous    kafka.BrokerEpoch
+	// registeredAs is the epoch of this incarnation, kafka.NoBrokerEpoch before it is
+	// told.
+	registeredAs kafka.BrokerEpoch
+	// journal holds the expansions of ISRs that were proposed and not decided; each
+	// is durable before it is sent.
+	journal map[kafka.TopicPartition]*core.Proposal
 
 	// In memory.
 	files      *storage.Files
@@ -86,7 +93,8 @@ func (q *waiting) done(call uint64) bool {
 }
 
 func (w *World) newBroker(id kafka.BrokerID) *broker {
-	return &broker{w: w, id: id, fs: vfs.NewCrashableMem(), checkpoints: map[kafka.TopicPartition]checkpoint{}, incarnation: 1, previous: kafka.NoBrokerEpoch}
+	return &broker{w: w, id: id, fs: vfs.NewCrashableMem(), checkpoints: map[kafka.TopicPartition]checkpoint{},
+		incarnation: 1, previous: kafka.NoBrokerEpoch, registeredAs: kafka.NoBrokerEpoch, journal: map[kafka.TopicPartition]*core.Proposal{}}
 }
 
 func (b *broker) node() node { return node(b.id) }
@@ -95,7 +103,9 @@ func (b *broker) node() node { return node(b.id) }
 // goes by a clock that does not jump.
 func (b *broker) wallClock() int64 { return b.w.now + b.skew }
 
-// start is a start of the process: what is in memory is what the disk says.
+// start is a start of the process: what is in memory is what the disk says. Who
+// comes back from a kill is who it was, and serves from the image that it has, with
+// or without controllers.
 func (b *broker) start() {
 	b.up, b.paused, b.unfenced, b.stopping = true, false, false, false
 	b.lives++
@@ -109,6 +119,14 @@ func (b *broker) start() {
 		}
 	}
 	b.w.tell("broker %d starts for the %d. time with metadata up to %d", b.id, b.lives, b.replay.NextOffset())
+	// An image from before its registration is one in which it was somebody else,
+	// perhaps with a log that is lost.
+	me := b.replay.Image().Broker(b.id)
+	if b.epoch = b.registeredAs; b.epoch != kafka.NoBrokerEpoch && me != nil && me.Epoch == b.epoch {
+		b.confirmed = true
+		b.w.event("served from the last image")
+		b.publish()
+	}
 }
 
 // kill is kill -9: the kernel keeps what was written. Who had asked to be shut down
@@ -116,18 +134,24 @@ func (b *broker) start() {
 func (b *broker) kill() {
 	b.up = false
 	if b.stopping && b.epoch != kafka.NoBrokerEpoch {
-		b.incarnation++
-		b.previous = b.epoch
+		b.become(b.epoch)
 	}
 	b.w.tell("broker %d is killed", b.id)
 	b.w.event("broker killed")
 }
 
+// become makes the next process another one for the controllers; previous is the
+// epoch of the one whose data it has.
+func (b *broker) become(previous kafka.BrokerEpoch) {
+	b.incarnation++
+	b.previous, b.registeredAs = previous, kafka.NoBrokerEpoch
+}
+
 // losePower is a kill that takes what was not synced, but for files that the
 // kernel has written back by chance.
 func (b *broker) losePower() {
-	b.up, b.previous = false, kafka.NoBrokerEpoch
-	b.incarnation++
+	b.up = false
+	b.become(kafka.NoBrokerEpoch)
 	if b.w.chance(2) {
 		b.writeBack("/")
 	}
@@ -213,8 +237,8 @@ func (b *broker) stopped() {
 		}
 		b.checkpoints[p.name] = checkpoint{p.log.HighWatermark(), p.log.LogEnd()}
 	}
-	b.up, b.previous = false, b.epoch
-	b.incarnation++
+	b.up = false
+	b.become(b.epoch)
 	b.w.tell("broker %d has stopped in order", b.id)
 	b.w.event("controlled shutdown")
 }
@@ -417,13 +441,23 @@ func (b *broker) registered(r kmsg.Response) {
 	if !ok || resp.ErrorCode != 0 {
 		return
 	}
-	b.epoch, b.heartbeatDue = kafka.BrokerEpoch(resp.BrokerEpoch), 0
+	b.epoch, b.registeredAs, b.heartbeatDue = kafka.BrokerEpoch(resp.BrokerEpoch), kafka.BrokerEpoch(resp.BrokerEpoch), 0
 	b.w.tell("broker %d is registered with epoch %d", b.id, b.epoch)
 }
 
 func (b *broker) beaten(r kmsg.Response) {
 	resp, ok := r.(*kmsg.BrokerHeartbeatResponse)
-	if !ok || errors.Code(resp.ErrorCode) != errors.None {
+	if !ok {
+		return
+	}
+	switch errors.Code(resp.ErrorCode) {
+	case errors.None:
+	case errors.StaleBrokerEpoch, errors.BrokerIDNotRegistered:
+		b.w.tell("broker %d is not who the controllers know", b.id)
+		b.w.event("registered again")
+		b.epoch, b.registeredAs, b.heartbeatDue = kafka.NoBrokerEpoch, kafka.NoBrokerEpoch, 0
+		return
+	default:
 		return
 	}
 	if b.unfenced == resp.IsFenced {

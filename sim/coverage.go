@@ -16,7 +16,7 @@ var Events = []string{
 	"acknowledged", "active controller", "append refused by the state machine", "broker killed", "broker lost power", "broker paused", "clock jumped",
 	"controlled shutdown", "controller killed", "controllers all gone", "divergence told", "duplicate recognised", "everything killed", "follower truncated",
 	"ISR change proposed", "leader began", "message delayed", "message lost on a cut link", "message outlived its sender", "min ISR changed", "partition flushed", "partitioned", "preferred leaders asked for",
-	"produce refused under min ISR", "produce retried", "proposal lost", "raft election", "segment torn", "zombie leader appended",
+	"produce refused under min ISR", "produce retried", "proposal lost", "raft election", "segment torn", "served from the last image", "zombie leader appended",
 }
 
 // Add adds the counts of another run.

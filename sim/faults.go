@@ -281,7 +281,7 @@ func (p *powerBound) look(im *image.Image) {
 }
 
 func (p *powerBound) allows(b *broker, step int) bool {
-	return b.up && p.spent == nil && p.full && p.minISR && (p.asked == 0 || step > p.asked+askedLong)
+	return b.up && (p.spent == nil && p.full || p.spent == b) && p.minISR && (p.asked == 0 || step > p.asked+askedLong)
 }
 
 func (p *powerBound) lost(b *broker) { p.spent, p.lostLife = b, b.lives }

@@ -95,6 +95,9 @@ func (p *partition) assume(im *image.Image, state *image.Partition) {
 	}
 	leads := state.Leader == p.b.id
 	s := p.coreState(im, state)
+	if j := p.b.journal[p.name]; j != nil && j.DecidedBy(state.LeaderEpoch, state.PartitionEpoch) {
+		delete(p.b.journal, p.name)
+	}
 	changed := state.LeaderEpoch != p.epoch || leads != (p.leader != nil)
 	p.epoch, p.leaderID = state.LeaderEpoch, state.Leader
 	switch {
@@ -140,7 +143,7 @@ func (p *partition) lead(s core.State) {
 	p.b.w.event("leader began")
 	var e core.Effects
 	p.leader, e = core.NewLeader(core.LeaderOptions{Self: p.b.id, LagMaxMs: lagMaxMs, State: s, End: p.log.LogEnd(),
-		HighWatermark: p.log.HighWatermark(), NowMs: p.b.w.now})
+		HighWatermark: p.log.HighWatermark(), Proposed: p.b.journal[p.name], NowMs: p.b.w.now})
 	p.carryOut(e)
 }
 
@@ -156,7 +159,9 @@ func (p *partition) carryOut(e core.Effects) {
 		p.b.w.truth.committed(p)
 	}
 	if e.Propose != nil {
-		p.proposal = e.Propose
+		if p.proposal = e.Propose; e.Propose.Expands() {
+			p.b.journal[p.name] = e.Propose
+		}
 	}
 	p.release()
 }
@@ -206,7 +211,7 @@ func (p *partition) produce(records []byte, answer func(kafka.Offset, error)) {
 		answer(0, errors.New(errors.NotEnoughReplicas, "the ISR is too small"))
 		return
 	}
-	if newest := partitionIn(p.b.w.truth.newest, p.name); newest != nil && newest.LeaderEpoch > p.epoch {
+	if p.deposed() {
 		p.b.w.event("zombie leader appended")
 	}
 	done, err := p.log.AppendLeader(records, p.leader.Epoch(), storage.AppendOptions{Origin: producer.Client, NowMs: p.b.wallClock()})
@@ -221,6 +226,12 @@ func (p *partition) produce(records []byte, answer func(kafka.Offset, error)) {
 	}
 	p.parked = append(p.parked, parked{upTo: done.Last + 1, tenure: p.tenure, answer: func(err error) { answer(done.First, err) }})
 	p.release()
+}
+
+// deposed reports whether the controllers have gone on to a later leader epoch.
+func (p *partition) deposed() bool {
+	newest := partitionIn(p.b.w.truth.newest, p.name)
+	return newest != nil && newest.LeaderEpoch > p.epoch
 }
 
 // proposeAgain sends the ISR that the leader wants, as long as it is not decided.

@@ -82,6 +82,11 @@ func (p *client) chore(w *World) {
 			if to.lives != life {
 				return
 			}
+			if err != nil && q != nil && q.deposed() {
+				// What it misses the true leader may have; no client can tell, in Kafka
+				// either.
+				err = errors.New(errors.NotLeaderOrFollower, "from a leader that is deposed and does not know it: %v", err)
+			}
 			w.send(to.node(), outside, func() {
 				if l.waiting.done(call) {
 					p.answered(w, l, to, at, err)

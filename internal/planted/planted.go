@@ -19,6 +19,8 @@ const (
 	// CommitByAnswer takes the controller's answer for what the image does not say
 	// yet.
 	CommitByAnswer
+	// ForgetJournal lets a restarted leader forget whom it had proposed.
+	ForgetJournal
 	// CutToHighWatermark makes a follower cut off all that it does not know to be
 	// committed (KIP-101).
 	CutToHighWatermark
@@ -27,11 +29,8 @@ const (
 	CutByLeaderOnly
 	// NeverCut lets a follower keep what its leader does not have.
 	NeverCut
-	// AdmitOldIncarnation counts what a broker said before it restarted (KIP-903, at
-	// the leader).
-	AdmitOldIncarnation
-	// IgnoreBrokerEpochs takes restarted brokers into the ISR for who they were
-	// (KIP-903, at the controller).
+	// IgnoreBrokerEpochs counts what a broker said before it restarted, and takes it
+	// into the ISR for who it was (KIP-903).
 	IgnoreBrokerEpochs
 	// AdmitFenced takes fenced and stopping brokers into the ISR.
 	AdmitFenced
@@ -58,8 +57,8 @@ const (
 	Bugs
 )
 
-var names = [...]string{"none", "commit under min ISR", "forget the proposed ISR", "commit by the answer", "cut to the high watermark", "cut by the leader only",
-	"never cut", "admit an old incarnation", "ignore broker epochs", "admit a fenced broker", "ignore the partition epoch", "an unclean broker stays",
+var names = [...]string{"none", "commit under min ISR", "forget the proposed ISR", "commit by the answer", "forget the journal", "cut to the high watermark", "cut by the leader only",
+	"never cut", "ignore broker epochs", "admit a fenced broker", "ignore the partition epoch", "an unclean broker stays",
 	"eligible for ever", "the same epoch again", "forget producers", "flush nothing", "trust the tail", "a stale controller commits"}
 
 // String is the bug's name.

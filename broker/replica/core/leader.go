@@ -115,7 +115,7 @@ func NewLeader(o LeaderOptions) (*Leader, Effects) {
 	}
 	invariant.Check(o.HighWatermark <= o.End, "the high watermark %d lies after the log end %d", o.HighWatermark, o.End)
 	l.take(o.State)
-	if o.Proposed != nil && !o.Proposed.DecidedBy(l.epoch, l.partitionEpoch) {
+	if o.Proposed != nil && !o.Proposed.DecidedBy(l.epoch, l.partitionEpoch) && !planted.Is(planted.ForgetJournal) {
 		l.proposal = o.Proposed
 	}
 	for i := range l.followers {
