@@ -85,12 +85,20 @@ func (f *fetcher) post(p *Partition, fetch bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.posted[p] = fetch
-	if fetch && f.hurried != nil && f.hurry == nil {
-		f.hurry = f.ps.clock.AfterFunc(max(0, f.hurryAt.Sub(f.ps.clock.Now())), f.hurried)
+	if fetch {
+		f.hurryUp()
 	}
 	select {
 	case f.wake <- struct{}{}:
 	default:
+	}
+}
+
+// hurryUp ends the fetch under way, if there is one, now or after a pause; under
+// mu.
+func (f *fetcher) hurryUp() {
+	if f.hurried != nil && f.hurry == nil {
+		f.hurry = f.ps.clock.AfterFunc(max(0, f.hurryAt.Sub(f.ps.clock.Now())), f.hurried)
 	}
 }
 
@@ -282,6 +290,12 @@ func (f *fetcher) ask(ctx context.Context, req kmsg.Request, hurry bool) (kmsg.R
 	defer stop()
 	f.mu.Lock()
 	f.hurried = stop
+	for _, fetch := range f.posted { // since the request was made
+		if fetch {
+			f.hurryUp()
+			break
+		}
+	}
 	f.mu.Unlock()
 	resp, err := f.link.Do(asking, req)
 	f.mu.Lock()

@@ -20,6 +20,7 @@ type source struct {
 	dialed   chan string
 	requests chan kmsg.Request
 	answers  chan kmsg.Response
+	dialing  func() // if not nil, is called once, during the first Dial
 }
 
 // follows lets a world's fetchers reach a source.
@@ -36,6 +37,10 @@ func (w *world) follows(t *testing.T) *source {
 func (s *source) Endpoint() string { return "INTERNAL" }
 
 func (s *source) Dial(_ context.Context, address string) (Link, error) {
+	if f := s.dialing; f != nil {
+		s.dialing = nil
+		f()
+	}
 	s.dialed <- address
 	return s, nil
 }
@@ -232,6 +237,26 @@ func TestAFencedFollowerWaitsForTheImage(t *testing.T) {
 	}
 	s.tell("a", nil)
 	s.next()
+}
+
+// A partition that comes while a fetch is being made, without it, does not wait for
+// that fetch to end at the leader.
+func TestAPartitionDoesNotWaitForAFetchWithoutIt(t *testing.T) {
+	w := newWorld(t)
+	s := w.follows(t)
+	more := make(chan struct{})
+	s.dialing = func() { <-more }
+	w.publish(topic("a"), partition("a", 0, other, self))
+	w.eventually("the fetcher has begun", func() bool {
+		f := w.ps.fetchers.all[fetcherKey{other, 0}]
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return len(f.posted) == 0
+	})
+	w.publish(topic("b"), partition("b", 0, other, self))
+	close(more)
+	for len(s.next().Topics) != 2 {
+	}
 }
 
 // A follower that becomes the leader, or is gone, is fetched no more, and what was
