@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,7 +50,8 @@ func (z *ZooKeeper) Start(ctx context.Context, t testing.TB) {
 	WaitReady(ctx, t, z.String(), z.proc, z.ask)
 }
 
-// ask sends ZooKeeper's four letters "ruok".
+// ask sends ZooKeeper's four letters "srvr"; it tells its mode when it serves, and
+// that it does not serve before.
 func (z *ZooKeeper) ask(ctx context.Context) error {
 	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", z.Address)
 	if err != nil {
@@ -59,11 +61,11 @@ func (z *ZooKeeper) ask(ctx context.Context) error {
 	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
 		return err
 	}
-	if _, err := io.WriteString(conn, "ruok"); err != nil {
+	if _, err := io.WriteString(conn, "srvr"); err != nil {
 		return err
 	}
-	answer, err := io.ReadAll(io.LimitReader(conn, 16))
-	if err == nil && string(answer) != "imok" {
+	answer, err := io.ReadAll(io.LimitReader(conn, 4096))
+	if err == nil && !strings.Contains(string(answer), "Mode: ") {
 		err = fmt.Errorf("it answers %q", answer)
 	}
 	return err
