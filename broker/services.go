@@ -24,10 +24,6 @@ import (
 	"kvorum/protocol/batch"
 )
 
-// maxOpenFiles bounds the descriptors of all logs; the rest of the process's
-// limit is for connections.
-const maxOpenFiles = 4096
-
 // services is what a broker does for its clients, and what that needs.
 type services struct {
 	dirs        *storage.Dirs
@@ -83,7 +79,7 @@ func (b *Broker) openDirs() error {
 	times.Retention, times.FirstRetention = own.Logs.Retention, own.Logs.FirstRetention
 	cleaner := storage.CleanerOptions(own.Logs.Cleaner)
 	b.dirs, err = storage.OpenDirs(storage.DirsOptions{
-		FS: vfs.Default, Directories: directories, OpenFiles: maxOpenFiles,
+		FS: vfs.Default, Directories: directories, OpenFiles: maxOpenFiles(),
 		Config:          func(topic string) storage.LogConfig { return b.replicas.TopicConfig(topic) },
 		RecoveryThreads: own.RecoveryThreads, ProducerExpirationMs: own.Logs.ProducerExpiration.Milliseconds(), Times: times, Cleaner: cleaner,
 		Clock: clock.System, Random: rand.Reader, Logger: b.logger.With("component", "storage"),
