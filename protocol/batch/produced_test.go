@@ -364,6 +364,54 @@ func FuzzValidate(f *testing.F) {
 	})
 }
 
+// The quick walk takes nothing that the full one refuses, and says the same of what
+// it takes.
+func FuzzPlainRecord(f *testing.F) {
+	for _, index := range []int32{0, 1, 63, 64, 8191, 8192, 1<<20 - 1} {
+		b := NewBuilder(None.Default())
+		b.Add(testNow, []byte("key"), []byte("value"))
+		record := bytes.Clone(b.AppendTo(nil, 0, -1)[HeaderSize:])
+		f.Add(append(record[:3:3], append(binary.AppendVarint(nil, int64(index)), record[4:]...)...), index)
+		f.Add(append(record, 0, 0, 0, 0), int32(0))
+	}
+	f.Fuzz(func(t *testing.T, data []byte, index int32) {
+		if index < 0 {
+			return
+		}
+		size, delta, hasKey := plainRecord(data, index)
+		if size == 0 {
+			return
+		}
+		size1, delta1, hasKey1 := anyRecord(data, index)
+		if size != size1 || delta != delta1 || hasKey != hasKey1 {
+			t.Fatalf("%x at %d: %d bytes, timestamp %d, key %v; the full walk says %d, %d, %v", data, index, size, delta, hasKey, size1, delta1, hasKey1)
+		}
+	})
+}
+
+// What producers send is for the quick walk, up to the last record but one.
+func TestPlainRecords(t *testing.T) {
+	b := NewBuilder(None.Default())
+	for i := range 10_000 {
+		b.Add(testNow+int64(i)/10, nil, make([]byte, 100))
+	}
+	data := View(b.AppendTo(nil, 0, -1))
+	rest := []byte(data[HeaderSize:])
+	for i := range data.Count() {
+		size, _, _ := plainRecord(rest, i)
+		if size == 0 && i < data.Count()-1 {
+			t.Fatalf("record %d is not walked quickly", i)
+		}
+		if size == 0 {
+			size, _, _ = anyRecord(rest, i)
+		}
+		rest = rest[size:]
+	}
+	if len(rest) > 0 {
+		t.Errorf("%d bytes are left", len(rest))
+	}
+}
+
 func benchmarkBatch(c Codec, n, size int) []byte {
 	b := NewBuilder(c.Default())
 	value := make([]byte, size)

@@ -32,16 +32,13 @@ func (w *recordCheck) check(b []byte) *Refusal {
 	stamped := w.view.LogAppendTime()
 	oldest, latest := w.timeLimits()
 	for i := range count {
-		length, n := varint(b)
-		if n <= 0 || length <= 0 || length > int64(len(b)-n) {
-			return w.malformed(i)
+		size, delta, hasKey := plainRecord(b, i)
+		if size == 0 {
+			if size, delta, hasKey = anyRecord(b, i); size == 0 {
+				return w.malformed(i)
+			}
 		}
-		body := b[n : n+int(length)]
-		b = b[n+int(length):]
-		delta, hasKey, ok := checkBody(body, i)
-		if !ok {
-			return w.malformed(i)
-		}
+		b = b[size:]
 		timestamp := base + delta
 		if timestamp > w.newest {
 			w.newest, w.newestDelta = timestamp, i
@@ -74,6 +71,84 @@ func (w *recordCheck) timeLimits() (oldest, latest int64) {
 		latest = most
 	}
 	return oldest, latest
+}
+
+// plainRecord is anyRecord for what nearly every record is: lengths below 8 KiB, a
+// timestamp near the first one's, no headers. Its size is 0 for any other, also for a
+// good one. It must not take what anyRecord refuses.
+func plainRecord(b []byte, index int32) (size int, timestampDelta int64, hasKey bool) {
+	length, at := shortVarint(b, 0)
+	if at == 0 {
+		return 0, 0, false
+	}
+	end := at + int(length)
+	timestampDelta, at = shortVarint(b, at+1) // after the attributes
+	if at == 0 || index >= 1<<20 || len(b)-at < 4 {
+		return 0, 0, false
+	}
+	// The offset delta has to be index: its bytes are compared, not decoded.
+	want, mask, n := shortZigzag(uint32(index))
+	if (binary.LittleEndian.Uint32(b[at:])^want)&mask != 0 {
+		return 0, 0, false
+	}
+	keyLen, at := shortVarint(b, at+n)
+	if at == 0 || keyLen < -1 {
+		return 0, 0, false
+	}
+	valueLen, at := shortVarint(b, at+int(max(keyLen, 0)))
+	if at == 0 || valueLen < -1 {
+		return 0, 0, false
+	}
+	at += int(max(valueLen, 0))
+	if at >= len(b) || b[at] != 0 || at+1 != end { // the count of headers ends it
+		return 0, 0, false
+	}
+	return end, timestampDelta, keyLen >= 0
+}
+
+// shortVarint reads a varint of one or two bytes and returns the place after it, 0
+// where it is longer or closer than four bytes to the end.
+func shortVarint(b []byte, at int) (x int64, next int) {
+	if len(b)-at < 4 {
+		return 0, 0
+	}
+	u := uint32(b[at])
+	if u < 0x80 {
+		return int64(u>>1) ^ -int64(u&1), at + 1
+	}
+	v := uint32(b[at+1])
+	if v >= 0x80 {
+		return 0, 0
+	}
+	u = u&0x7f | v<<7
+	return int64(u>>1) ^ -int64(u&1), at + 2
+}
+
+// shortZigzag is the varint of an x below 1<<20, as the low bytes of a little-endian
+// word, the mask of those bytes, and their number.
+func shortZigzag(x uint32) (word, mask uint32, n int) {
+	switch {
+	case x < 1<<6:
+		return x << 1, 0xff, 1
+	case x < 1<<13:
+		return x<<1&0x7f | 0x80 | x>>6<<8, 0xffff, 2
+	}
+	return x<<1&0x7f | 0x80 | (x>>6&0x7f|0x80)<<8 | x>>13<<16, 0xffffff, 3
+}
+
+// anyRecord checks the record that b begins with and returns its size with its
+// length prefix, 0 where it is malformed.
+func anyRecord(b []byte, index int32) (size int, timestampDelta int64, hasKey bool) {
+	length, n := varint(b)
+	if n <= 0 || length <= 0 || length > int64(len(b)-n) {
+		return 0, 0, false
+	}
+	size = n + int(length)
+	timestampDelta, hasKey, ok := checkBody(b[n:size], index)
+	if !ok {
+		return 0, 0, false
+	}
+	return size, timestampDelta, hasKey
 }
 
 // checkBody walks one record, from its attributes to its last header.
