@@ -55,6 +55,13 @@ func parseDirName(name string) (kafka.TopicPartition, dirKind) {
 	return kafka.TopicPartition{Topic: name[:dash], Partition: kafka.PartitionID(n)}, kind
 }
 
+// PartitionOf reads the name of a partition's directory; ok is false for other
+// directories, those that are deleted, moved or nobody's included.
+func PartitionOf(name string) (p kafka.TopicPartition, ok bool) {
+	p, kind := parseDirName(name)
+	return p, kind == current
+}
+
 // dirName is the name of a partition's directory of a kind; id tells it from
 // others of the same partition (UnifiedLog.logDirNameWithSuffixCappedLength).
 func dirName(p kafka.TopicPartition, kind dirKind, id kafka.UUID) string {

@@ -157,6 +157,12 @@ func TestDev(t *testing.T) {
 	if r := kvorum(t, "metadata", "dump", data); r.code != exitError || !strings.Contains(r.stderr, "a controller runs on this directory") {
 		t.Errorf("dump of a running controller: %+v", r)
 	}
+	if r := kvorumReads(t, "one\ntwo\n", "topic", "produce", "verified", "--allow-auto-topic-creation", "-b", client); r.code != exitOK {
+		t.Errorf("produce: %+v", r)
+	}
+	if r := kvorum(t, "storage", "verify", data); r.code != exitOK || !strings.Contains(r.stdout, "2 records") || !strings.Contains(r.stdout, "a broker runs on it") {
+		t.Errorf("verify while the broker runs: %+v", r)
+	}
 	if err := dev.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -169,6 +175,36 @@ func TestDev(t *testing.T) {
 		}
 	}
 	stoppedMetadata(t, data)
+	verifyStopped(t, data)
+}
+
+// verifyStopped verifies what a stopped broker left, and again with a bit flipped.
+func verifyStopped(t *testing.T, data string) {
+	t.Helper()
+	if r := kvorum(t, "storage", "verify", data); r.code != exitOK || !strings.Contains(r.stdout, "2 records") || strings.Contains(r.stdout, "a broker runs on it") {
+		t.Errorf("verify after the stop: %+v", r)
+	}
+	segments, err := filepath.Glob(filepath.Join(data, "verified-*", "*.log"))
+	if err != nil || len(segments) == 0 {
+		t.Fatalf("segments %v: %v", segments, err)
+	}
+	for _, path := range segments {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(text) > 0 {
+			text[len(text)-1] ^= 1
+			write(t, path, string(text))
+		}
+	}
+	r := kvorum(t, "storage", "verify", data, "-o", "json")
+	if r.code != exitUnhealthy || !strings.Contains(r.stdout, "checksum") {
+		t.Errorf("verify of a flipped bit: %+v", r)
+	}
+	if r := kvorum(t, "storage", "verify", filepath.Dir(segments[0])); !strings.Contains(r.stdout, "segments") {
+		t.Errorf("verify of one partition: %+v", r)
+	}
 }
 
 // stoppedMetadata reads what a stopped controller left, as JSON.

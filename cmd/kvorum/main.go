@@ -60,7 +60,7 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(devCommand(), serverCommand(), storageCommand(), quorumCommand(), topicCommand(), metadataCommand(), migrateCommand())
-	root.AddCommand(profileCommand())
+	root.AddCommand(groupCommand(), clusterCommand(), partitionsCommand(), profileCommand())
 	return root
 }
 

@@ -22,8 +22,8 @@ import (
 )
 
 func storageCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "storage", Short: "Format and inspect a node's directories", Args: cobra.NoArgs, RunE: needSubcommand}
-	cmd.AddCommand(storageFormat(), storageInfo(), storageRandomUUID(), storageReplace())
+	cmd := &cobra.Command{Use: "storage", Short: "Format, inspect and verify a node's directories", Args: cobra.NoArgs, RunE: needSubcommand}
+	cmd.AddCommand(storageFormat(), storageInfo(), storageRandomUUID(), storageReplace(), storageLocate(), storageVerify())
 	return cmd
 }
 

@@ -50,7 +50,7 @@ var rooms = map[string][]string{
 	"security":           {"metadatalog/image"},
 	"quorum/controller":  {"metadatalog/describe", "metadatalog/image", "security"},
 	"quorum/raft":        {"metadatalog", "snapshot"},
-	"quorum":             {"quorum/controller", "quorum/raft", "metadatalog/replay", "listener", "protocol", "metadatalog/image", "metadatalog", "snapshot", "security"},
+	"quorum":             {"quorum/controller", "quorum/raft", "metadatalog/replay", "listener", "listener/quota", "protocol", "metadatalog/image", "metadatalog", "snapshot", "security"},
 	"broker/storage":     {"broker/storage/checkpoint", "broker/storage/producer", "metadatalog"},
 	"broker/replica":     {"broker/replica/core", "broker/storage", "broker/storage/producer", "metadatalog/image", "protocol"},
 	"broker/group":       {},
@@ -64,7 +64,7 @@ var rooms = map[string][]string{
 	"migration":          {"migration/convert", "migration/znode", "metadatalog/image", "metadatalog/replay", "protocol"},
 	"migration/convert":  {"migration/znode", "metadatalog/image"},
 	"migration/znode":    {}, // the formats of ZooKeeper's nodes: read by the client and the conversion alike
-	"admin":              {"broker/storage", "metadatalog/image", "metadatalog/replay", "metadatalog", "migration", "migration/convert", "migration/znode", "protocol", "snapshot"},
+	"admin":              {"broker/storage", "broker/storage/checkpoint", "metadatalog/image", "metadatalog/replay", "metadatalog", "migration", "migration/convert", "migration/znode", "protocol", "snapshot"},
 	"internal/deps":      {},
 	"internal/server":    {"broker", "listener", "listener/meter", "metadatalog/image", "metadatalog/replay", "metadatalog", "protocol", "quorum/controller", "quorum/raft", "quorum", "security"},
 
