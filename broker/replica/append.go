@@ -45,7 +45,7 @@ func (p *Partition) append(records []byte, o AppendOptions) (storage.Appended, u
 	}
 	if !done.Duplicate {
 		p.mu.Lock()
-		p.appended(done.Last+1, len(records), o.NowMs)
+		p.appended(done.Last+1, len(records), p.owner.nowMs())
 		p.mu.Unlock()
 	}
 	return done, tenure, nil

@@ -44,6 +44,7 @@ type Partitions struct {
 	dirs       *storage.Dirs
 	static     map[string]string
 	clock      clock.Clock
+	began      time.Time // with the clock's monotonic reading
 	logger     *slog.Logger
 	lagMaxMs   int64
 	controller Controller
@@ -67,7 +68,7 @@ type Partitions struct {
 // New returns Partitions that host nothing until the first Publish.
 func New(c Config) *Partitions {
 	ps := &Partitions{
-		self: c.Self, dirs: c.Dirs, static: c.Static, clock: c.Clock, logger: c.Log,
+		self: c.Self, dirs: c.Dirs, static: c.Static, clock: c.Clock, began: c.Clock.Now(), logger: c.Log,
 		lagMaxMs: c.LagMax.Milliseconds(), controller: c.Controller, brokerEpoch: c.BrokerEpoch,
 		isrs: newReports(), homes: newReports(), peers: c.Peers, rules: c.Fetch,
 		hosted: map[kafka.TopicPartition]*Partition{}, chilled: make(chan struct{}, 1),
@@ -78,7 +79,11 @@ func New(c Config) *Partitions {
 	return ps
 }
 
-func (ps *Partitions) nowMs() int64 { return ps.clock.Now().UnixMilli() }
+// nowMs is what lag is measured by. It begins as the wall clock's time and does not
+// jump with it: after a step forward every follower would seem to lag at once.
+func (ps *Partitions) nowMs() int64 {
+	return ps.began.UnixMilli() + ps.clock.Now().Sub(ps.began).Milliseconds()
+}
 
 // Lookup returns a partition that this broker hosts. Otherwise the wire error
 // says why there is none (ReplicaManager.getPartitionOrError):
