@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"pgregory.net/rapid"
 )
 
 // apachesPasswords are what is encrypted in testdata/passwords.txt, line by line,
@@ -35,20 +33,15 @@ func TestApachesPasswords(t *testing.T) {
 }
 
 func TestPasswordsComeBack(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		want := rapid.String().Draw(t, "password")
-		var random [saltBytes + 16]byte
-		for i := range random {
-			random[i] = rapid.Byte().Draw(t, "random")
-		}
-		text, err := EncodePassword("s", want, random)
+	for i, want := range []string{"", "x", "fifteen bytes!!", "sixteen bytes!!!", strings.Repeat("long ", 200), "p\u00e4ss\U0001F511", "a,b:c=d\n"} {
+		text, err := EncodePassword("s", want, [saltBytes + 16]byte{byte(i), 200: 9, 270: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if got, err := DecodePassword("s", text); err != nil || got != want {
-			t.Fatalf("%q came back as %q, %v", want, got, err)
+			t.Errorf("%q came back as %q, %v", want, got, err)
 		}
-	})
+	}
 }
 
 func TestBadPasswords(t *testing.T) {
