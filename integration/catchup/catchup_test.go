@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -47,21 +49,41 @@ func TestBrokerCatchesUpBySnapshot(t *testing.T) {
 	})
 }
 
-// away is the story of both tests; meanwhile runs while the broker is off.
+// node is a broker of either make, and where clients find it.
+type node struct {
+	cluster.Server
+	address string
+}
+
+// makes are the makes of brokers, and how one is started on a quorum.
+var makes = map[string]func(ctx context.Context, t *testing.T, q *cluster.Quorum) node{
+	string(peer.V39): func(ctx context.Context, t *testing.T, q *cluster.Quorum) node { return apache(ctx, t, q, peer.V39) },
+	string(peer.V43): func(ctx context.Context, t *testing.T, q *cluster.Quorum) node { return apache(ctx, t, q, peer.V43) },
+	"kvorum":         func(ctx context.Context, t *testing.T, q *cluster.Quorum) node { return ours(ctx, t, q, nil) },
+}
+
+func apache(ctx context.Context, t *testing.T, q *cluster.Quorum, v peer.Version) node {
+	kit := peer.Require(t, v)
+	b := q.Brokers(ctx, t, kit.StartDriver(t), nil, kit)[0]
+	return node{b, b.Listener}
+}
+
+func ours(ctx context.Context, t *testing.T, q *cluster.Quorum, properties map[string]string) node {
+	b := q.StartKvorumBrokers(ctx, t, 1, properties)[0]
+	return node{b, b.Client}
+}
+
+// away is the story of the first two tests; meanwhile runs while the broker is off.
 func away(t *testing.T, properties map[string]string, meanwhile func(t *testing.T, metrics string)) {
-	for _, version := range peer.Versions {
-		t.Run(string(version), func(t *testing.T) {
-			kit := peer.Require(t, version)
-			driver := kit.StartDriver(t)
+	for name, start := range makes {
+		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 			defer cancel()
 			metrics := loopback.Address(t)
 			p := map[string]string{"kvorum.metrics.listener": metrics}
-			for k, v := range properties {
-				p[k] = v
-			}
+			maps.Copy(p, properties)
 			q := cluster.StartKvorum(ctx, t, cluster.Options{Size: 1, ReleaseVersion: "3.9", Properties: p})
-			broker := q.Brokers(ctx, t, driver, nil, kit)[0]
+			broker := start(ctx, t, q)
 			createTopic(ctx, t, q.Addresses[0], "before")
 			broker.Stop(t)
 			writeRecords(ctx, t, q.Addresses[0], awayRecords)
@@ -69,16 +91,87 @@ func away(t *testing.T, properties map[string]string, meanwhile func(t *testing.
 			broker.Start(t)
 			broker.WaitReady(ctx, t)
 			createTopic(ctx, t, q.Addresses[0], "after")
-			knows(ctx, t, broker.Listener, "before", "after")
-			snapshots, err := filepath.Glob(filepath.Join(broker.DataDir(), "__cluster_metadata-0", "*.checkpoint"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if cut := properties != nil; cut != hasFetched(t, snapshots) {
-				t.Errorf("the broker's snapshots are %v, want one that it fetched: %v", snapshots, cut)
+			knows(ctx, t, broker.address, "before", "after")
+			if cut := properties != nil; cut != hasFetched(t, snapshots(t, broker)) {
+				t.Errorf("the broker's snapshots are %v, want one that it fetched: %v", snapshots(t, broker), cut)
 			}
 		})
 	}
+}
+
+// metadataDir is where a broker keeps the metadata log.
+func metadataDir(b node) string { return filepath.Join(b.DataDir(), "__cluster_metadata-0") }
+
+// snapshots are the paths of a broker's snapshots.
+func snapshots(t *testing.T, b node) []string {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(metadataDir(b), "*.checkpoint"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return paths
+}
+
+// TestBrokerStartsFromItsOwnSnapshot: kvorum's broker makes snapshots and cuts its
+// log, is killed, and starts from what it has.
+func TestBrokerStartsFromItsOwnSnapshot(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	q := cluster.StartKvorum(ctx, t, cluster.Options{Size: 1})
+	broker := ours(ctx, t, q, map[string]string{"metadata.log.max.record.bytes.between.snapshots": "100000", "metadata.max.retention.bytes": "200000"})
+	createTopic(ctx, t, q.Addresses[0], "before")
+	writeRecords(ctx, t, q.Addresses[0], awayRecords)
+	for deadline := time.Now().Add(30 * time.Second); !hasFetched(t, snapshots(t, broker)); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("after %d records the broker's snapshots are %v", awayRecords, snapshots(t, broker))
+		}
+	}
+	broker.Kill()
+	broker.Start(t)
+	broker.WaitReady(ctx, t)
+	createTopic(ctx, t, q.Addresses[0], "after")
+	knows(ctx, t, broker.address, "before", "after")
+	broker.Stop(t)
+}
+
+// TestBrokerWithoutItsMetadata: the metadata log is gone from a directory of
+// kvorum's broker, whose other logs are there; it fetches the metadata anew and
+// serves the records that it has.
+func TestBrokerWithoutItsMetadata(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	q := cluster.StartKvorum(ctx, t, cluster.Options{Size: 1})
+	broker := ours(ctx, t, q, nil)
+	createTopic(ctx, t, q.Addresses[0], "before")
+	knows(ctx, t, broker.address, "before")
+	c := client(t, broker.address)
+	const records = 20
+	for i := range records {
+		if err := c.ProduceSync(ctx, &kgo.Record{Topic: "before", Value: fmt.Append(nil, i)}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	broker.Stop(t)
+	if err := os.RemoveAll(metadataDir(broker)); err != nil {
+		t.Fatal(err)
+	}
+	broker.Start(t)
+	broker.WaitReady(ctx, t)
+	createTopic(ctx, t, q.Addresses[0], "after")
+	knows(ctx, t, broker.address, "before", "after")
+	reader, err := kgo.NewClient(kgo.SeedBrokers(broker.address), kgo.ConsumeTopics("before"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	for read := 0; read < records; {
+		fetches := reader.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			t.Fatalf("after %d records: %v", read, err)
+		}
+		read += fetches.NumRecords()
+	}
+	broker.Stop(t)
 }
 
 // hasFetched reports whether one of the snapshots is far into the log: the
