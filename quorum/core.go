@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 
 	"kvorum/internal/kafka"
+	"kvorum/listener/quota"
 	"kvorum/metadatalog/image"
 	"kvorum/metadatalog/record"
 	"kvorum/metadatalog/replay"
@@ -77,6 +78,9 @@ type Config struct {
 	// MaxParked bounds the replies that wait for a commit or for the brokers
 	// (kvorum.controller.max.inflight): each holds a request and a response.
 	MaxParked int
+	// MutationWindow is controller.quota.window.num and .size.seconds; zero is
+	// Kafka's default.
+	MutationWindow quota.Window
 	// Seed seeds the randomness of decisions.
 	Seed [2]uint64
 }
@@ -93,6 +97,7 @@ type Core struct {
 	raftTerm  uint64
 	reclaimAt int64
 	rand      *rand.Rand
+	mutations mutations
 
 	// Committed state.
 	replay *replay.Replayer
@@ -154,6 +159,7 @@ func NewCore(cfg Config) *Core {
 		local:    kafka.NoLeader,
 		brokers:  observedBrokers{image: image.Empty(), preferred: cfg.InterBrokerListener},
 	}
+	c.mutations = newMutations(cfg.MutationWindow)
 	c.replay = replay.New(c.observeControl)
 	c.timers = c.newTimers()
 	return c

@@ -99,7 +99,11 @@ func (c *Core) stepRequest(ev Request) {
 	if !ok {
 		panic(fmt.Sprintf("quorum: API %s (%d) is bound to the loop, which has no decision for it", kmsg.NameForKey(ev.Body.Key()), ev.Body.Key()))
 	}
-	decision, response := d.decide(c.input(ev.Caller), ev.Body)
+	in := c.input(ev.Caller)
+	spent := c.mutations.of(c.now, c.pending, ev.Caller, ev.Body)
+	in.Mutate = spent.take
+	decision, response := d.decide(in, ev.Body)
+	spent.announce(response)
 	if err := c.apply(decision); err != nil {
 		code, message := errors.From(err)
 		text := code.Message()

@@ -62,7 +62,12 @@ func (c *Controller) serve(answer func(context.Context, origin, *protocol.Reques
 		if err := c.authorize(from, r.API); err != nil {
 			return listener.Reply(protocol.Failure(r.Request, err)), nil
 		}
-		return listener.Reply(answer(ctx, from, r.Request)), nil
+		response := answer(ctx, from, r.Request)
+		if t, ok := response.(kmsg.ThrottleResponse); ok { // who is behind an Envelope is silenced by its broker
+			ms, _ := t.Throttle()
+			r.Throttle(time.Duration(ms) * time.Millisecond)
+		}
+		return listener.Reply(response), nil
 	}
 }
 

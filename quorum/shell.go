@@ -304,6 +304,9 @@ func (c *Controller) submit(ctx context.Context, caller controller.Caller, r *pr
 	}
 	id := c.nextID.Add(1)
 	reply := make(chan Reply, 1)
+	if r.ClientID != nil {
+		caller.ClientID = *r.ClientID
+	}
 	ev := Request{ID: id, Caller: caller, Body: r.Body, DeadlineMs: c.nowMs() + timeout.Milliseconds()}
 	select {
 	case c.events <- queued{event: ev, reply: reply}:

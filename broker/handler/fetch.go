@@ -36,7 +36,13 @@ func (h *Handlers) fetch(ctx context.Context, c *call) (listener.Response, error
 	if len(f.in) > 0 {
 		f.results = h.cfg.Replicas.Fetch(ctx, f.options(), f.in, f.results)
 	}
-	f.answer()
+	if f.throttled() {
+		replica.ReleaseAll(f.results)
+		f.results = nil
+		f.answerNothing()
+	} else {
+		f.answer()
+	}
 	body := new(protocol.Body)
 	protocol.AppendFetch(body, f.res, f.records)
 	return listener.RawReply(body, func() { replica.ReleaseAll(f.results) }).Of(f.res), nil
@@ -81,8 +87,44 @@ func (f *fetching) options() replica.FetchOptions {
 	if id := follower(f.req); id >= 0 {
 		o.Replica, o.BrokerEpoch = kafka.BrokerID(id), kafka.BrokerEpoch(f.req.ReplicaState.Epoch)
 	}
+	if o.Replica == replica.Consumer {
+		o.MaxBytes = min(o.MaxBytes, f.FetchMost())
+	}
 	o.MinBytes = min(int(f.req.MinBytes), o.MaxBytes)
 	return o
+}
+
+// throttled charges a consumer for what it is about to get. If it has had too much
+// it gets nothing now, is told for how long to be silent, and asks again. Other
+// brokers are not held up, neither by this nor by the request quota.
+func (f *fetching) throttled() bool {
+	if follower(f.req) >= 0 {
+		f.Exempt()
+		return false
+	}
+	bytes := 0
+	for i := range f.results {
+		bytes += f.results[i].Records.Len()
+	}
+	return f.ThrottleFetch(bytes) > 0
+}
+
+// answerNothing is the response without partitions; the session stays as it is,
+// and one that was just begun is not told of, so that the next request begins
+// another (FetchContext.getThrottledResponse).
+func (f *fetching) answerNothing() {
+	f.res.Topics = []kmsg.FetchResponseTopic{}
+	s := f.plan.session
+	if s == nil || !f.plan.incremental {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.epoch != f.plan.epoch {
+		f.res.ErrorCode = int16(errors.InvalidFetchSessionEpoch)
+		return
+	}
+	f.res.SessionID = s.id
 }
 
 // collect finds what is to be read and refuses the rest.

@@ -41,9 +41,16 @@ func (h *Handlers) ask(ctx context.Context, c *call, body kmsg.Request) kmsg.Res
 	ctx, cancel := context.WithTimeout(ctx, forwardTimeout)
 	defer cancel()
 	inner := &protocol.Request{Header: c.Header, API: c.API, Body: body}
+	began := c.cfg.Clock.Now()
 	answer, err := h.cfg.Controllers.Forward(ctx, c.Principal, c.Client.Addr(), inner)
+	c.Waited(c.cfg.Clock.Now().Sub(began))
+	c.Exempt() // as for Apache, what is throttled is what the controller says
 	if err != nil {
 		return protocol.Failure(inner, err)
+	}
+	if t, ok := answer.(kmsg.ThrottleResponse); ok {
+		ms, _ := t.Throttle()
+		c.Throttle(time.Duration(ms) * time.Millisecond)
 	}
 	return answer
 }

@@ -32,6 +32,7 @@ func (h *Handlers) writeTxnMarkers(ctx context.Context, c *call) (listener.Respo
 	if !c.mayCluster(kmsg.ACLOperationAlter) && !c.mayCluster(kmsg.ACLOperationClusterAction) {
 		return listener.Reply(protocol.Failure(c.Request.Request, errors.ClusterAuthorizationFailed.Err())), nil
 	}
+	c.Exempt() // it comes from coordinators
 	ctx, cancel := context.WithTimeout(ctx, markerTimeout)
 	defer cancel()
 	res := req.ResponseKind().(*kmsg.WriteTxnMarkersResponse)

@@ -188,6 +188,10 @@ func (im *Image) ZkMigrationState() int8 { return im.zkState }
 // same, others may still be equal.
 func (im *Image) SameBrokers(other *Image) bool { return im.brokers == other.brokers }
 
+// SameClientQuotas reports whether nothing about client quotas differs, as
+// SameBrokers does for brokers.
+func (im *Image) SameClientQuotas(other *Image) bool { return im.quotas == other.quotas }
+
 // SameACLs reports whether nothing about access control entries differs, as
 // SameBrokers does for brokers.
 func (im *Image) SameACLs(other *Image) bool { return im.acls == other.acls }

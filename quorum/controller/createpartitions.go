@@ -70,6 +70,9 @@ func addPartitions(in Input, req *kmsg.CreatePartitionsRequestTopic, records []r
 	if len(records)+more > maxNewPartitions || len(assigned[0])*more > maxNewReplicas {
 		return records, tooManyPartitions()
 	}
+	if err := in.mutate(more); err != nil {
+		return records, err
+	}
 	return appendNewPartitions(records, in.Image, topic.ID, kafka.PartitionID(have), assigned), nil
 }
 

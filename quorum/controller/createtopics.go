@@ -112,6 +112,9 @@ func (c *topicCreation) decide(req *kmsg.CreateTopicsRequestTopic) (done kmsg.Cr
 	if err != nil {
 		return done, err
 	}
+	if err := c.in.mutate(len(assigned)); err != nil {
+		return done, err
+	}
 	for _, replicas := range assigned {
 		c.replicas += len(replicas)
 	}

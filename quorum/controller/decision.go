@@ -15,6 +15,7 @@ import (
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog/image"
 	"kvorum/metadatalog/record"
+	"kvorum/protocol/errors"
 )
 
 // Input is everything that a decision may look at besides its request.
@@ -38,6 +39,18 @@ type Input struct {
 	Memo *Memo
 	// Caller is who asks. Decisions that users may ask for authorise it.
 	Caller Caller
+	// Mutate asks the caller's quota of controller mutations (KIP-599) for
+	// partitions to be created or deleted; the error is THROTTLING_QUOTA_EXCEEDED.
+	// nil: there is no quota.
+	Mutate func(partitions int) *errors.Error
+}
+
+// mutate spends the caller's quota.
+func (in *Input) mutate(partitions int) *errors.Error {
+	if in.Mutate == nil {
+		return nil
+	}
+	return in.Mutate(partitions)
 }
 
 // Caller is the authenticated origin of a request: the connection's, or for an
@@ -45,6 +58,8 @@ type Input struct {
 type Caller struct {
 	// Principal is "Type:name", such as "User:alice".
 	Principal string
+	// ClientID is the request's client id, empty where it has none.
+	ClientID string
 	// Host is the client's address without port.
 	Host string
 	// Allowed answers whether the caller may do operation on the resource; nil

@@ -4,6 +4,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"kvorum/internal/kafka"
+	"kvorum/metadatalog/image"
 	"kvorum/metadatalog/record"
 	"kvorum/protocol/errors"
 )
@@ -45,8 +46,7 @@ func DeleteTopics(in Input, req *kmsg.DeleteTopicsRequest) (Decision, *kmsg.Dele
 	}
 	for _, id := range order {
 		if chosen[id] {
-			d.records = append(d.records, message(&record.RemoveTopicRecord{TopicID: id}))
-			d.answer(&in.Image.Topic(id).Name, id, nil)
+			d.remove(in.Image.Topic(id))
 		}
 	}
 	in.Rand.Shuffle(len(d.res.Topics), func(i, j int) {
@@ -62,6 +62,14 @@ type topicDeletion struct {
 	records      []record.Message
 	all          bool // the caller may delete every topic
 	duplicateIDs map[kafka.TopicID]bool
+}
+
+func (d *topicDeletion) remove(topic *image.Topic) {
+	err := d.in.mutate(topic.PartitionCount())
+	if err == nil {
+		d.records = append(d.records, message(&record.RemoveTopicRecord{TopicID: topic.ID}))
+	}
+	d.answer(&topic.Name, topic.ID, err)
 }
 
 func (d *topicDeletion) answer(name *string, id kafka.TopicID, err *errors.Error) {
