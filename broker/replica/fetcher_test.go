@@ -49,7 +49,7 @@ func (s *source) Close() {}
 
 func (s *source) Do(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
 	select {
-	case s.requests <- req:
+	case s.requests <- sent(req):
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -59,6 +59,21 @@ func (s *source) Do(ctx context.Context, req kmsg.Request) (kmsg.Response, error
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// sent is a request as its receiver has it: the fetcher uses its own again.
+func sent(req kmsg.Request) kmsg.Request {
+	fetch, ok := req.(*kmsg.FetchRequest)
+	if !ok {
+		return req
+	}
+	fetch.SetVersion(17)
+	out := kmsg.NewPtrFetchRequest()
+	out.SetVersion(17)
+	if err := out.ReadFrom(fetch.AppendTo(nil)); err != nil {
+		panic(err)
+	}
+	return out
 }
 
 // next is the next fetch.
