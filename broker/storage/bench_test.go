@@ -47,7 +47,10 @@ func BenchmarkAppendLeader(b *testing.B) {
 				if l.Size() > 1<<30 { // no more disk than this
 					b.StopTimer()
 					l.SetHighWatermark(l.LogEnd())
-					if _, err := l.RemoveSegments(l.LogEnd()); err != nil {
+					if _, err := l.DeleteRecordsTo(l.LogEnd()); err != nil {
+						b.Fatal(err)
+					}
+					if err := removeOld(l); err != nil {
 						b.Fatal(err)
 					}
 					b.StartTimer()

@@ -44,7 +44,7 @@ func TestConcurrent(t *testing.T) {
 			if _, err := l.DeleteRecordsTo(a.Last - 300); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := l.RemoveSegments(l.LogStart()); err != nil {
+			if err := removeOld(l); err != nil {
 				t.Fatal(err)
 			}
 		}

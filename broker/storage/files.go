@@ -123,6 +123,16 @@ func (h *file) forget() error {
 	return h.shut()
 }
 
+// rest closes the file if nobody uses it, until the next acquire.
+func (h *file) rest() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.users > 0 {
+		return nil
+	}
+	return h.shut()
+}
+
 // rename gives the file another name; who holds it does not notice.
 func (h *file) rename(path string) error {
 	h.mu.Lock()

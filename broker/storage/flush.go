@@ -160,7 +160,6 @@ func (l *Log) Close() error {
 	err := l.finish()
 	l.appending.Lock()
 	defer l.appending.Unlock()
-	l.closed = true
 	l.shut.Store(true)
 	for _, s := range *l.segments.Load() {
 		err = errors.Join(err, s.forget())

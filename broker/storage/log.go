@@ -81,7 +81,6 @@ type Log struct {
 
 	// appending serialises all that changes the log.
 	appending sync.Mutex
-	closed    bool
 	unmade    bool           // the log's directory is not there yet
 	newDir    bool           // the directory or its partition.metadata may not be fsynced
 	unflushed int64          // records since the recovery point

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	stderrors "errors"
 	"io"
 	"net"
 	"testing"
@@ -67,6 +68,16 @@ func appendN(t testing.TB, l *Log, batches, perBatch, size int, epoch kafka.Lead
 		all = append(all, data...)
 	}
 	return all
+}
+
+// removeOld takes the segments out of a log that lie before its start, and removes
+// their files as the chores of Dirs do.
+func removeOld(l *Log) error {
+	paths, err := l.deleteOld(testNow)
+	for _, path := range paths {
+		err = stderrors.Join(err, l.fs().Remove(path))
+	}
+	return err
 }
 
 // readAll reads the whole log in pieces of maxBytes.

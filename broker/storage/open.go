@@ -22,6 +22,11 @@ func Open(o Options) (*Log, error) {
 	if err := l.load(); err != nil {
 		return nil, fmt.Errorf("open the log of %s in %s: %w", o.Partition, o.Dir, err)
 	}
+	for _, s := range *l.segments.Load() { // a log that nobody uses holds no descriptor
+		if err := s.rest(); err != nil {
+			return nil, fmt.Errorf("open the log of %s in %s: %w", o.Partition, o.Dir, err)
+		}
+	}
 	return l, nil
 }
 

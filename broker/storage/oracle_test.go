@@ -262,7 +262,7 @@ func (x *machine) DeleteRecords(t *rapid.T) {
 }
 
 func (x *machine) RemoveSegments(t *rapid.T) {
-	if _, err := x.l.RemoveSegments(x.m.start); err != nil {
+	if err := removeOld(x.l); err != nil {
 		t.Fatal(err)
 	}
 	first := (*x.l.segments.Load())[0].base

@@ -215,6 +215,11 @@ func (s *segment) seal() error {
 	return errors.Join(s.offsets.flush(), s.times.flush())
 }
 
+// rest closes the segment's files until they are used again.
+func (s *segment) rest() error {
+	return errors.Join(s.log.rest(), s.offsets.file.rest(), s.times.file.rest(), s.aborted.file.rest())
+}
+
 // forget closes the segment's files as soon as nobody reads them.
 func (s *segment) forget() error {
 	return errors.Join(s.log.forget(), s.offsets.file.forget(), s.times.file.forget(), s.aborted.file.forget())

@@ -2,11 +2,9 @@ package storage
 
 import (
 	"errors"
-	"fmt"
 
 	"kvorum/broker/storage/producer"
 	"kvorum/internal/kafka"
-	"kvorum/internal/vfs"
 )
 
 // SegmentInfo describes one segment.
@@ -44,59 +42,6 @@ func (l *Log) Segments() ([]SegmentInfo, error) {
 		list = append(list, info)
 	}
 	return list, nil
-}
-
-// RemoveSegments takes the segments that end at or before an offset out of the
-// log and removes their files, but never the active one. The offset is at most
-// the high watermark. The log's start moves to what is left. Who reads a removed
-// segment goes on. It returns the number of bytes removed.
-func (l *Log) RemoveSegments(before kafka.Offset) (int64, error) {
-	l.flushing.Lock()
-	defer l.flushing.Unlock()
-	gone, err := l.takeOut(before)
-	var bytes int64
-	for _, s := range gone {
-		bytes += s.size.Load()
-		err = errors.Join(err, s.remove())
-	}
-	if err != nil {
-		return 0, l.fail(fmt.Errorf("remove segments of %s: %w", l.options.Partition, err))
-	}
-	if len(gone) == 0 {
-		return 0, l.check()
-	}
-	if err := vfs.SyncDir(l.fs(), l.dir); err != nil {
-		return bytes, l.fail(err)
-	}
-	return bytes, nil
-}
-
-// takeOut gives the files of old segments their names as deleted ones and the
-// log its new start. The oldest go first, so that a crash leaves no gap.
-func (l *Log) takeOut(before kafka.Offset) ([]*segment, error) {
-	l.appending.Lock()
-	defer l.appending.Unlock()
-	if l.check() != nil {
-		return nil, nil
-	}
-	all := *l.segments.Load()
-	n := 0
-	for n < len(all)-1 && all[n+1].base <= min(before, l.HighWatermark()) {
-		n++
-	}
-	if n == 0 {
-		return nil, nil
-	}
-	l.moveStart(all[n].base)
-	kept := all[n:len(all):len(all)]
-	l.segments.Store(&kept)
-	var err error
-	for _, s := range all[:n] {
-		if err = s.rename(deletedSuffix); err != nil {
-			break
-		}
-	}
-	return all[:n], errors.Join(err, l.dropOldSnapshots(all[n].base))
 }
 
 // dropOldSnapshots removes the snapshots before the log's first segment.
