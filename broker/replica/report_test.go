@@ -152,3 +152,27 @@ func TestAFailedDirectory(t *testing.T) {
 		t.Fatalf("counts %+v", c)
 	}
 }
+
+// After a restart in the same leader epoch the high watermark is one of before.
+// Until it has reached the end that the log had, a consumer is not told where the
+// log ends, and what it asks for above is not out of range: it would start over.
+func TestARestartedLeaderSettlesFirst(t *testing.T) {
+	w := newWorld(t)
+	w.publish(topic("orders"), partition("orders", 0, self, other))
+	w.mustProduce("orders", 3)
+	w.restart(w.image)
+	p, err := w.ps.Lookup(tp("orders", 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	latest := OffsetQuery{TimestampMs: Latest, Consumer: true, LeaderEpoch: kafka.NoEpoch}
+	_, err = p.ListOffset(latest)
+	wantCode(t, err, errors.OffsetNotAvailable)
+	if got := w.fetch(consume(0), from("orders", 0, 2))[0]; got.Err != nil || got.Records.Len() != 0 {
+		t.Fatalf("above the high watermark: %+v", got)
+	}
+	w.follow(other, from("orders", 0, 3))
+	if got, err := p.ListOffset(latest); err != nil || got.Offset != 3 {
+		t.Fatalf("the log ends at %d, %v", got.Offset, err)
+	}
+}
