@@ -42,6 +42,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, new(exitCode)):
+		return exitError
 	case errors.As(err, &unhealthy):
 		fmt.Fprintln(stderr, "kvorum:", err)
 		return exitUnhealthy
@@ -60,7 +62,7 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(devCommand(), serverCommand(), storageCommand(), quorumCommand(), topicCommand(), metadataCommand(), migrateCommand())
-	root.AddCommand(groupCommand(), clusterCommand(), partitionsCommand(), profileCommand())
+	root.AddCommand(groupCommand(), clusterCommand(), partitionsCommand(), profileCommand(), compatCommand())
 	return root
 }
 

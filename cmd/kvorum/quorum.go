@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,6 +27,15 @@ func quorumStatus() *cobra.Command {
 		Long:    "Status exits with 2 if no controller is active or one of them is behind or gone.",
 		Example: "  kvorum quorum status\n  kvorum quorum status --bootstrap-controller host1:9093,host2:9093 -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !cmd.Flags().Changed("bootstrap-controller") {
+				p, err := chosenProfile("")
+				if err != nil {
+					return err
+				}
+				if len(p.Controllers) > 0 {
+					bootstrap = strings.Join(p.Controllers, ",")
+				}
+			}
 			status, err := admin.Quorum(cmd.Context(), bootstrap, timeout)
 			if err != nil {
 				return unhealthyError(err.Error())
@@ -55,7 +65,7 @@ func quorumStatus() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&bootstrap, "bootstrap-controller", "127.0.0.1:9093", "controllers to ask, HOST:PORT separated by commas")
+	cmd.Flags().StringVar(&bootstrap, "bootstrap-controller", "127.0.0.1:9093", "controllers to ask, HOST:PORT separated by commas; a profile may name others")
 	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "how long to wait for each answer")
 	out.add(cmd)
 	return cmd
