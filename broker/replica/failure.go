@@ -28,7 +28,8 @@ func (ps *Partitions) DirectoryFailed(dir kafka.DirectoryID) {
 // Reopened gives a partition another log in place of one that was offline for
 // want of room (storage.DirsOptions.Reopened). A leader goes on from the end of
 // what is on the disk; who waited for what was never written is told that it
-// leads anew.
+// leads anew. A partition whose log could not be opened before becomes what the
+// image says.
 func (ps *Partitions) Reopened(l *storage.Log) {
 	p := ps.known(l.Partition())
 	if p == nil || p.topicID != l.TopicID() {
@@ -36,6 +37,10 @@ func (ps *Partitions) Reopened(l *storage.Log) {
 	}
 	p.warming.Lock() // who opens the partition may have the old log in hand
 	defer p.warming.Unlock()
+	if p.Log() == nil {
+		ps.revive(p)
+		return
+	}
 	p.role.Lock()
 	defer p.role.Unlock()
 	p.log.Store(l)

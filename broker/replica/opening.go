@@ -99,3 +99,17 @@ func (p *Partition) coldLeader() bool {
 	c := p.cold.Load()
 	return c != nil && c.state.Leader == p.owner.self
 }
+
+// revive opens a partition whose log could not be opened before and now is;
+// warming is held.
+func (ps *Partitions) revive(p *Partition) {
+	im := ps.image.Load()
+	topic := im.Topic(p.topicID)
+	if topic == nil || topic.Partition(p.name.Partition) == nil {
+		return // the next Publish takes it away
+	}
+	p.mu.Lock()
+	p.gone = nil
+	p.mu.Unlock()
+	p.become(&cold{assignment{topic, p.name.Partition, topic.Partition(p.name.Partition)}, im, ps.newSettings(im)})
+}

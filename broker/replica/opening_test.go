@@ -4,8 +4,12 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog/image"
@@ -132,4 +136,51 @@ func TestAnEarlierTopicsLogIsSetAside(t *testing.T) {
 	if all := strings.Join(names, " "); !strings.Contains(all, "-stray") {
 		t.Errorf("the old log is not kept: %s", all)
 	}
+}
+
+// unreadable is a file system that opens no segment.
+type unreadable struct {
+	vfs.FS
+	on atomic.Bool
+}
+
+func (f *unreadable) OpenReadWrite(name string, c vfs.DiskWriteCategory, o ...vfs.OpenOption) (vfs.File, error) {
+	if f.on.Load() && strings.HasSuffix(name, ".log") {
+		return nil, syscall.EMFILE
+	}
+	return f.FS.OpenReadWrite(name, c, o...)
+}
+
+// TestARefusedPartitionComesBack: its log could not be opened, and is led as soon
+// as it can.
+func TestARefusedPartitionComesBack(t *testing.T) {
+	w := newWorld(t)
+	w.alone("orders", 1)
+	w.mustProduce("orders", 3)
+	if err := w.dirs.Close(epochOf(self)); err != nil {
+		t.Fatal(err)
+	}
+	disk := &unreadable{FS: w.fs}
+	disk.on.Store(true)
+	w.fs = disk
+	w.start(nil)
+	w.ps.Publish(image.Diff(image.Empty(), w.image), w.image)
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { w.dirs.Run(ctx) })
+	wantCode(t, w.produce(ProduceOptions{Acks: 1}, "orders", 1).Err, errors.KafkaStorageError)
+	disk.on.Store(false)
+	deadline := time.Now().Add(patience)
+	for r := w.produce(ProduceOptions{Acks: 1}, "orders", 1); r.Err != nil; r = w.produce(ProduceOptions{Acks: 1}, "orders", 1) {
+		wantCode(t, r.Err, errors.KafkaStorageError)
+		if time.Now().After(deadline) {
+			t.Fatal("the partition does not come back")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if got := w.fetch(consume(0), from("orders", 0, 0))[0]; got.Err != nil || count(t, got.Records) != 4 {
+		t.Errorf("fetched %+v", got)
+	}
+	cancel()
+	running.Wait()
 }

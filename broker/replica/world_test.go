@@ -75,7 +75,7 @@ func (w *world) start(static map[string]string) {
 		FS: w.fs, Directories: []storage.Directory{{Path: "/logs", ID: directory}}, OpenFiles: 64,
 		Config:          func(topic string) storage.LogConfig { return w.ps.TopicConfig(topic) },
 		RecoveryThreads: 2, ProducerExpirationMs: 86_400_000, Times: storage.DefaultDirsTimes,
-		Clock: clock.System, Random: rand.Reader,
+		Clock: clock.System, Random: rand.Reader, Reopened: func(l *storage.Log) { w.ps.Reopened(l) },
 	})
 	if err != nil {
 		w.t.Fatal(err)

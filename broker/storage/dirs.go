@@ -49,7 +49,8 @@ type DirsOptions struct {
 	// be nil and is called by Run.
 	Failed func(kafka.DirectoryID, error)
 	// Reopened is called when a log that had gone offline because the disk was full
-	// has been opened again as another Log. It may be nil and is called by Run.
+	// has been opened again as another Log, and when one was opened at last that
+	// could not be opened before. It may be nil and is called by Run.
 	Reopened func(*Log)
 }
 
@@ -132,10 +133,11 @@ type holding struct {
 	home      *directory
 	log       atomic.Pointer[Log] // nil until it is asked for
 
-	mu   sync.Mutex
-	name string // of its directory within home
-	err  error  // why it cannot be opened
-	gone bool   // deleted or stray
+	mu                 sync.Mutex
+	name               string // of its directory within home
+	err                error  // why it cannot be opened; retryMs and backoffMs say when it is tried again
+	retryMs, backoffMs int64
+	gone               bool // deleted or stray
 
 	// What the checkpoints say, for as long as the log is not open; high is
 	// NoOffset where they say nothing.
@@ -317,9 +319,7 @@ func (d *Dirs) open(e *holding) (*Log, error) {
 		if err == nil {
 			return l, nil
 		}
-		e.err = err
-		d.o.Logger.Error("a log cannot be opened", "partition", e.partition.String(), "error", err)
-		d.probe(e.home)
+		d.refuse(e, err)
 	}
 	return nil, wire.New(wire.KafkaStorageError, "the log of %s cannot be opened", e.partition)
 }

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"syscall"
@@ -155,4 +156,49 @@ func (d *Dirs) replace(e *holding, old *Log) (*Log, error) {
 	}
 	e.log.Store(l)
 	return l, nil
+}
+
+// A log that could not be opened is tried again: what was in the way may be gone,
+// a limit of the system, a file that somebody has put back. A directory that has
+// failed is not.
+const firstRetryMs, lastRetryMs = 1_000, 60_000
+
+// refuse notes that the log of e cannot be opened; e.mu is held.
+func (d *Dirs) refuse(e *holding, err error) {
+	e.err = err
+	e.backoffMs = min(max(2*e.backoffMs, firstRetryMs), lastRetryMs)
+	e.retryMs = d.nowMs() + e.backoffMs
+	d.o.Logger.Error("a log cannot be opened; it is tried again", "partition", e.partition.String(), "after_ms", e.backoffMs, "error", err)
+	d.probe(e.home)
+}
+
+// retryRefused tries to open the logs again whose time has come.
+func (d *Dirs) retryRefused(ctx context.Context) {
+	for _, e := range d.list(func(e *holding) bool { return e.log.Load() == nil && e.home.offline() == nil }) {
+		if ctx.Err() != nil {
+			return
+		}
+		if l := d.retry(e); l != nil && d.o.Reopened != nil {
+			d.o.Reopened(l)
+		}
+	}
+}
+
+// retry opens the log of e if that was refused and its time has come, else nil.
+func (d *Dirs) retry(e *holding) *Log {
+	if !e.mu.TryLock() {
+		return nil // it is being opened for the first time
+	}
+	defer e.mu.Unlock()
+	if e.err == nil || e.gone || d.nowMs() < e.retryMs {
+		return nil
+	}
+	l, err := d.openLog(e)
+	if err != nil {
+		d.refuse(e, err)
+		return nil
+	}
+	e.err, e.backoffMs = nil, 0
+	d.o.Logger.Info("a log is online again", "partition", e.partition.String(), "end", int64(l.LogEnd()))
+	return l
 }

@@ -167,3 +167,58 @@ func TestFullDisk(t *testing.T) {
 		}
 	})
 }
+
+// TestARefusedLogIsTriedAgain: a log that could not be opened comes back by
+// itself when what was in the way is gone.
+func TestARefusedLogIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := pebblevfs.NewMem()
+		o := dirsOptions(t, mem, "/a")
+		d := mustOpenDirs(t, o)
+		want := appendN(t, mustCreate(t, d, part("t", 0)), 3, 2, 100, 1)
+		if err := d.Close(1); err != nil {
+			t.Fatal(err)
+		}
+		disk := &unreadable{FS: mem, suffix: ".log"}
+		disk.on.Store(true)
+		reopened := make(chan *Log, 1)
+		o.FS, o.Reopened = disk, func(l *Log) { reopened <- l }
+		o.Failed = func(_ kafka.DirectoryID, err error) { t.Errorf("the directory failed: %v", err) }
+		d = mustOpenDirs(t, o)
+		stop := runDirs(d)
+		for range 2 { // the second answer is from memory
+			if _, err := d.Get(part("t", 0)); wire.CodeOf(err) != wire.KafkaStorageError {
+				t.Fatalf("a log that cannot be opened: %v", err)
+			}
+		}
+		time.Sleep(10 * time.Second)
+		if disk.refused.Load() < 2 || disk.refused.Load() > 8 {
+			t.Errorf("it was tried %d times in 10 s", disk.refused.Load())
+		}
+		disk.on.Store(false)
+		again := <-reopened
+		if got := readAll(t, again, 1<<20); !bytes.Equal(got, want) {
+			t.Errorf("%d bytes came back, want %d", len(got), len(want))
+		}
+		stop()
+		if err := d.Close(1); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// unreadable is a file system that opens no file with a suffix.
+type unreadable struct {
+	vfs.FS
+	suffix  string
+	on      atomic.Bool
+	refused atomic.Int64
+}
+
+func (f *unreadable) OpenReadWrite(name string, c pebblevfs.DiskWriteCategory, o ...pebblevfs.OpenOption) (vfs.File, error) {
+	if f.on.Load() && strings.HasSuffix(name, f.suffix) {
+		f.refused.Add(1)
+		return nil, fmt.Errorf("open %s: %w", name, syscall.EMFILE)
+	}
+	return f.FS.OpenReadWrite(name, c, o...)
+}

@@ -27,7 +27,7 @@ func (d *Dirs) Run(ctx context.Context) {
 		d.every(ctx, d.o.Times.FirstRetention, d.o.Times.Retention, func() { d.retain(ctx) })
 	})
 	work.Go(func() {
-		d.every(ctx, d.o.Times.Probe, d.o.Times.Probe, func() { d.flushOld(ctx); d.removeDoomed(); d.reopenFull() })
+		d.every(ctx, d.o.Times.Probe, d.o.Times.Probe, func() { d.flushOld(ctx); d.removeDoomed(); d.reopenFull(); d.retryRefused(ctx) })
 	})
 	for range d.o.Cleaner.Threads {
 		work.Go(func() { d.runCleaner(ctx) })
