@@ -157,9 +157,7 @@ func printPlan(cmd *cobra.Command, out *output, p *migration.Plan) error {
 	fmt.Fprintf(w, "\nto convert: %d topics, %d partitions, %d topic configs, %d broker configs (%d passwords), %d SCRAM credentials, %d quotas, %d ACLs, %d delegation tokens\n",
 		c.Topics, c.Partitions, c.TopicConfigs, c.BrokerConfigs, c.Passwords, c.Users, c.Quotas, c.ACLs, c.Tokens)
 	fmt.Fprintf(w, "that is %d records, from %d nodes\n%s\n\n", c.Records, c.ZNodes, p.Estimate)
-	if err := printFindings(cmd, out, p.Findings); err != nil {
-		return err
-	}
+	printFindings(w, p.Findings)
 	for i, s := range p.Steps {
 		fmt.Fprintf(w, "\n%d. %s\n", i+1, s.Title)
 		if s.Why != "" {
@@ -179,16 +177,19 @@ func printPlan(cmd *cobra.Command, out *output, p *migration.Plan) error {
 	return nil
 }
 
-func printFindings(cmd *cobra.Command, out *output, findings []migration.Finding) error {
+// printFindings prints each finding in a paragraph: their texts are too long for a
+// table.
+func printFindings(w io.Writer, findings []migration.Finding) {
 	if len(findings) == 0 {
-		fmt.Fprintln(cmd.OutOrStdout(), "nothing stands in the way")
-		return nil
+		fmt.Fprintln(w, "nothing stands in the way")
+		return
 	}
-	rows := [][]string{{"SEVERITY", "CHECK", "WHAT", "WHAT TO DO"}}
 	for _, f := range findings {
-		rows = append(rows, []string{string(f.Severity), f.Check, f.Text, orDash(f.Do)})
+		fmt.Fprintf(w, "%-8s %s: %s\n", f.Severity, f.Check, f.Text)
+		if f.Do != "" {
+			fmt.Fprintf(w, "         -> %s\n", f.Do)
+		}
 	}
-	return out.print(cmd, nil, rows)
 }
 
 func yesNo(b bool) string {
@@ -222,7 +223,7 @@ func migratePreflight() *cobra.Command {
 					Findings []migration.Finding `json:"findings"`
 				}{len(stops) == 0, stops, p.Findings}, nil)
 			} else {
-				err = printFindings(cmd, &out, p.Findings)
+				printFindings(cmd.OutOrStdout(), p.Findings)
 			}
 			if err == nil && len(stops) > 0 {
 				err = unhealthyError(fmt.Sprintf("%d findings stop the migration: %s", len(stops), strings.Join(checkNames(stops), ", ")))

@@ -132,6 +132,7 @@ func TestBadTrees(t *testing.T) {
 		{"a broker without number", "/brokers/ids/x", `{}`, Blocking, "/brokers/ids/x", "no broker id"},
 		{"a config of no broker", "/config/brokers/x", `{"version":1,"config":{"a":"b"}}`, Blocking, "/config/brokers/x", "no broker id"},
 		{"a user of a bad name", "/config/users/%zz", `{"version":1,"config":{"a":"1"}}`, Blocking, "/config/users/%zz", "escape"},
+		{"a user written in two ways", "/config/users/bo%62", `{"version":1,"config":{"producer_byte_rate":"1"}}`, Blocking, "/config/users/bob", "/config/users/bo%62 is of the same entity"},
 		{"an unknown resource type", "/kafka-acl/Moon", "", Blocking, "/kafka-acl/Moon", "no resource type"},
 		{"an unknown pattern", "/kafka-acl-extended/regex", "", Blocking, "/kafka-acl-extended/regex", "no pattern type"},
 		{"ACLs of garbage", "/kafka-acl/Topic/orders", "x", Blocking, "/kafka-acl/Topic/orders", "JSON"},

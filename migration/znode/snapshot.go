@@ -128,7 +128,7 @@ func (s *Snapshot) Blocking() error {
 // Decode reads a tree. It never fails: what cannot be read is in Problems, each
 // with its path, and the rest is in the snapshot.
 func Decode(t *Tree) *Snapshot {
-	d := &decoder{t: t, s: &Snapshot{}}
+	d := &decoder{t: t, s: &Snapshot{}, entities: map[[3]string]string{}}
 	d.cluster()
 	d.brokers()
 	d.topics()
@@ -141,8 +141,9 @@ func Decode(t *Tree) *Snapshot {
 
 // decoder walks a tree; its methods are the parts of Decode.
 type decoder struct {
-	t *Tree
-	s *Snapshot
+	t        *Tree
+	s        *Snapshot
+	entities map[[3]string]string // the paths of users, clients, addresses and brokers, by what they are of
 }
 
 func (d *decoder) problem(path string, severity Severity, err error) {

@@ -43,11 +43,25 @@ func (d *decoder) config(into *[]ConfigNode, path, name, client string) {
 	if node.Name, err = entityName(name); err == nil && client != "" {
 		node.Client, err = entityName(client)
 	}
+	if other, twice := d.entities[entityKey(path, node)]; err == nil && twice {
+		err = fmt.Errorf("the node %s is of the same entity", other)
+	}
 	if err != nil {
 		d.problem(path, Blocking, err)
 		return
 	}
+	d.entities[entityKey(path, node)] = path
 	*into = append(*into, node)
+}
+
+// entityKey tells entities apart: one name may be written in two ways, as a%20b and
+// a+b.
+func entityKey(path string, n ConfigNode) [3]string {
+	kind := Parent(path)
+	if n.Client != "" || Base(kind) == "clients" && kind != ClientConfigsPath {
+		kind = "clients of users"
+	}
+	return [3]string{kind, n.Name, n.Client}
 }
 
 // entityName is the name of an entity by its node, "" for the default.

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"kvorum/migration"
+)
+
+// TestPlanForPeople: what plan prints.
+func TestPlanForPeople(t *testing.T) {
+	p := &migration.Plan{
+		ClusterID: "7RyY3jD5SWiPIBiocbCRNw", Connect: "zk:2181/kafka", Phase: migration.PhaseZooKeeper, MetadataVersion: "3.9-IV0",
+		Brokers:  []migration.PlanBroker{{ID: 1, Address: "h1:9092", Version: "v3.9", Protocol: "3.9", LogDirs: 2, Replicas: 24}},
+		Counts:   migration.Counts{Topics: 6, Partitions: 24, Records: 60, ZNodes: 155},
+		Findings: []migration.Finding{{Check: "orphan", Severity: migration.Blocker, Text: "/config/topics/gone: there is no topic", Do: "remove the node"}, {Check: "passwords", Severity: migration.Note, Text: "one"}},
+		Steps:    []migration.Step{{Title: "Restart", Why: "so that", Nodes: []migration.Change{{Node: "broker 1", Add: []string{"a=b"}, Remove: []string{"broker.id"}}}}},
+		Estimate: "two minutes",
+	}
+	var b bytes.Buffer
+	cmd := &cobra.Command{}
+	cmd.SetOut(&b)
+	if err := printPlan(cmd, &output{format: "table"}, p); err != nil {
+		t.Fatal(err)
+	}
+	want := `cluster 7RyY3jD5SWiPIBiocbCRNw at zk:2181/kafka, phase zookeeper, metadata.version 3.9-IV0
+
+BROKER  ADDRESS  KAFKA  PROTOCOL  LOG DIRS  REPLICAS  MIGRATION MODE
+1       h1:9092  v3.9   3.9       2         24        no
+
+to convert: 6 topics, 24 partitions, 0 topic configs, 0 broker configs (0 passwords), 0 SCRAM credentials, 0 quotas, 0 ACLs, 0 delegation tokens
+that is 60 records, from 155 nodes
+two minutes
+
+blocker  orphan: /config/topics/gone: there is no topic
+         -> remove the node
+note     passwords: one
+
+1. Restart
+   so that
+   broker 1:
+     - broker.id
+     + a=b
+
+This release of kvorum plans these steps; it does not carry them out yet.
+`
+	if b.String() != want {
+		t.Errorf("printed\n%s", &b)
+	}
+}
+
+// TestMigrateFiles: a file that a flag names and that cannot be used is an error
+// before anything is asked.
+func TestMigrateFiles(t *testing.T) {
+	dir := t.TempDir()
+	empty, text := filepath.Join(dir, "empty"), filepath.Join(dir, "text")
+	for path, content := range map[string]string{empty: "\n", text: "no certificate"} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		flags migrateFlags
+		want  string
+	}{
+		{migrateFlags{secretFile: empty}, "is empty"},
+		{migrateFlags{digestFile: filepath.Join(dir, "gone")}, "no such file"},
+		{migrateFlags{caFile: text}, "--zookeeper-tls only"},
+		{migrateFlags{caFile: text, tls: true}, "no certificate"},
+	} {
+		if err := c.flags.load(); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: %v", c.flags, err)
+		}
+	}
+	f := migrateFlags{secretFile: text, tls: true}
+	if err := f.load(); err != nil || f.PasswordSecret != "no certificate" || f.TLS == nil {
+		t.Errorf("loaded %q, %v, %v", f.PasswordSecret, f.TLS, err)
+	}
+}
+
+// TestPlanWithoutZooKeeper: nobody listens, and the error says where.
+func TestPlanWithoutZooKeeper(t *testing.T) {
+	f := migrateFlags{}
+	f.ZooKeeper, f.Timeout = "127.0.0.1:1", 1
+	if _, err := f.Plan(context.Background()); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
+		t.Errorf("plan without ZooKeeper: %v", err)
+	}
+}
