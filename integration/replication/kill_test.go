@@ -68,3 +68,48 @@ func TestKilledBrokersComeBack(t *testing.T) {
 	p.finish(ctx, seeds)
 	t.Logf("%d bytes are equal on all replicas", sameBytes(ctx, t, dirs, topic, partitions))
 }
+
+// TestAllBrokersKilledAtOnce kills all brokers at the same moment, under load, and
+// pauses one for longer than its session: nothing acknowledged is lost, doubled or
+// out of order, and the replicas become one.
+func TestAllBrokersKilledAtOnce(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
+	defer cancel()
+	q := cluster.StartKvorum(ctx, t, cluster.Options{Size: 1, Properties: map[string]string{"broker.session.timeout.ms": "3000"}})
+	brokers := q.StartKvorumBrokers(ctx, t, 3, map[string]string{"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"})
+	seeds, dirs := addresses(brokers)
+	admin := kadm.NewClient(newClient(t, kgo.SeedBrokers(seeds...)))
+	const topic, partitions = "t", 6
+	min := "2"
+	if _, err := admin.CreateTopic(ctx, partitions, 3, map[string]*string{"min.insync.replicas": &min}, topic); err != nil {
+		t.Fatal(err)
+	}
+	p := startProducer(t, seeds, topic, partitions)
+	for round := range rounds(t, 1) {
+		p.more(ctx, 300)
+		for _, b := range brokers {
+			b.Kill()
+		}
+		for _, b := range brokers {
+			b.Start(t)
+		}
+		for _, b := range brokers {
+			b.WaitReady(ctx, t)
+		}
+		began := time.Now()
+		awaitISR(ctx, t, admin, topic, 3)
+		t.Logf("round %d: all in sync %v after the start", round, time.Since(began).Round(time.Millisecond))
+		paused := brokers[round%len(brokers)]
+		paused.Pause()
+		began = time.Now()
+		awaitISR(ctx, t, admin, topic, 2)
+		t.Logf("round %d: %s is out %v after it was paused", round, paused, time.Since(began).Round(time.Millisecond))
+		p.more(ctx, 300)
+		paused.Resume()
+		began = time.Now()
+		awaitISR(ctx, t, admin, topic, 3)
+		t.Logf("round %d: %s is in sync %v after it goes on", round, paused, time.Since(began).Round(time.Millisecond))
+	}
+	p.finish(ctx, seeds)
+	t.Logf("%d bytes are equal on all replicas", sameBytes(ctx, t, dirs, topic, partitions))
+}

@@ -37,10 +37,11 @@ func await(ctx context.Context, t *testing.T, what string, check func(context.Co
 	}
 }
 
-// newClient returns a client that learns of elections soon.
+// newClient returns a client that learns of elections soon, and does not wait long
+// for a broker that is paused.
 func newClient(t *testing.T, options ...kgo.Opt) *kgo.Client {
 	t.Helper()
-	c, err := kgo.NewClient(append([]kgo.Opt{kgo.MetadataMinAge(50 * time.Millisecond)}, options...)...)
+	c, err := kgo.NewClient(append([]kgo.Opt{kgo.MetadataMinAge(50 * time.Millisecond), kgo.RequestTimeoutOverhead(2 * time.Second), kgo.ProduceRequestTimeout(5 * time.Second)}, options...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
