@@ -27,6 +27,7 @@ func TestNodeTraffic(t *testing.T) {
 // the next one begins. The first round is not counted.
 func measureRates(t *testing.T, both []contender) {
 	t.Helper()
+	var memory pages
 	for _, size := range []int{1024, 100} {
 		total := sizes.bytes
 		if size < 1024 {
@@ -35,6 +36,7 @@ func measureRates(t *testing.T, both []contender) {
 		measured := map[side]*rates{kvorum: {}, apache: {}}
 		for round := range sizes.turns + 1 {
 			for _, c := range both {
+				memory.use(t)
 				if round == 0 {
 					c.transfer(t, new(rates), fmt.Sprintf("warm-%d", size), size, total/4)
 					continue
