@@ -97,8 +97,9 @@ func New(ctx context.Context, cfg Config) (*Broker, error) {
 		}
 	}
 	clientID := fmt.Sprint(cfg.Node.ID)
-	b.heartbeats, b.requests = NewClient(b.finder, clientID, 1), NewClient(b.finder, clientID, 8)
-	b.forwarding = NewClient(b.finder, clientID, forwardConnections)
+	attempt := cfg.Node.Broker.RequestTimeout
+	b.heartbeats, b.requests = NewClient(b.finder, clientID, 1, attempt), NewClient(b.finder, clientID, 8, attempt)
+	b.forwarding = NewClient(b.finder, clientID, forwardConnections, attempt)
 	b.publisher = newPublisher(b)
 	err := b.openServices()
 	if err == nil {
@@ -128,7 +129,7 @@ func (b *Broker) introduce(ctx context.Context) error {
 	own := cfg.Node.Broker
 	b.registrar = newRegistrar(lifecycleConfig{
 		intervalMs: own.HeartbeatInterval.Milliseconds(), registrationMs: own.RegistrationTimeout.Milliseconds(),
-		controlledShutdown: own.ControlledShutdown, shutdownMs: cfg.ShutdownTimeout.Milliseconds(),
+		controlledShutdown: own.ControlledShutdown, shutdownMs: cfg.ShutdownTimeout.Milliseconds(), directoryMs: own.DirectoryFailureTimeout.Milliseconds(),
 	}, b.heartbeats, registration, own.SessionTimeout/2, b.logger)
 	return nil
 }
@@ -176,7 +177,8 @@ func (b *Broker) bind(ctx context.Context) error {
 			Name: l.Name, Addr: l.Bind.String(), Handlers: b.handlers.Bind(kind), Features: b.Features, Budget: b.cfg.Budget, Quotas: b.quotas, Listen: b.cfg.Listen,
 			MaxConnections:      min(connections.Max, listener.DefaultMaxConnections),
 			MaxConnectionsPerIP: min(connections.MaxPerIP, listener.DefaultMaxConnections),
-			IdleTimeout:         max(0, connections.MaxIdle), Events: b.cfg.Events, SlowRequest: b.cfg.Node.SlowRequest, Log: b.logger,
+			PerIP:               connections.PerIP, MaxConnectionRate: connections.Rate,
+			IdleTimeout: max(0, connections.MaxIdle), Events: b.cfg.Events, SlowRequest: b.cfg.Node.SlowRequest, Log: b.logger,
 		})
 		if err != nil {
 			return fmt.Errorf("listen on %s for %s: %w", l.Bind, l.Name, err)
@@ -302,14 +304,12 @@ func (b *Broker) start(ctx, work context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer context.AfterFunc(work, cancel)()
 	defer cancel()
-	if err := b.source.AddPublisher(ctx, b.publisher); err != nil {
-		return fmt.Errorf("follow the metadata log: %w", err)
-	}
-	b.registrar.tell(becameReady{})
-	if err := b.registrar.wait(ctx, Running); err != nil {
-		return err
-	}
-	if err := b.publisher.waitUnfenced(ctx); err != nil {
+	ctx, timely := context.WithTimeoutCause(ctx, b.cfg.Node.Broker.StartupTimeout, errSlowStart)
+	defer timely()
+	if err := b.arrive(ctx); err != nil {
+		if context.Cause(ctx) == errSlowStart {
+			return fmt.Errorf("%w=%d: state %s: %w", errSlowStart, b.cfg.Node.Broker.StartupTimeout.Milliseconds(), b.State(), err)
+		}
 		return err
 	}
 	for _, l := range b.listeners {
@@ -319,6 +319,21 @@ func (b *Broker) start(ctx, work context.Context) error {
 		b.cfg.Ready()
 	}
 	return nil
+}
+
+// errSlowStart ends a broker that took too long to come to where it serves.
+var errSlowStart = errors.New("the start took longer than server.max.startup.time.ms")
+
+// arrive follows the metadata log until the broker is one that may lead.
+func (b *Broker) arrive(ctx context.Context) error {
+	if err := b.source.AddPublisher(ctx, b.publisher); err != nil {
+		return fmt.Errorf("follow the metadata log: %w", err)
+	}
+	b.registrar.tell(becameReady{})
+	if err := b.registrar.wait(ctx, Running); err != nil {
+		return err
+	}
+	return b.publisher.waitUnfenced(ctx)
 }
 
 // stop ends everything in the order of its use.

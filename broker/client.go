@@ -37,9 +37,6 @@ const (
 	retryPause = 20 * time.Millisecond
 	// maxRetryPause bounds the doubling of retryPause.
 	maxRetryPause = 500 * time.Millisecond
-	// attemptTimeout is how long one controller may take for one request. Visible
-	// changes wait for every broker there, so it is more than that wait.
-	attemptTimeout = 30 * time.Second
 )
 
 // Client sends requests to the active controller, on up to a fixed number of
@@ -49,6 +46,7 @@ const (
 type Client struct {
 	finder   Finder
 	clientID string
+	limit    time.Duration // of one attempt
 
 	// slots holds a token for each connection that may be in use.
 	slots chan struct{}
@@ -58,9 +56,11 @@ type Client struct {
 	closed bool
 }
 
-// NewClient returns a client of up to connections connections.
-func NewClient(finder Finder, clientID string, connections int) *Client {
-	return &Client{finder: finder, clientID: clientID, slots: make(chan struct{}, connections)}
+// NewClient returns a client of up to connections connections. attempt is how long
+// one controller may take for one request (controller.socket.timeout.ms). Visible
+// changes wait for every broker there, so it must be more than that wait.
+func NewClient(finder Finder, clientID string, connections int, attempt time.Duration) *Client {
+	return &Client{finder: finder, clientID: clientID, limit: attempt, slots: make(chan struct{}, connections)}
 }
 
 // Close closes the connections that nobody uses, and each other one when its
@@ -122,7 +122,7 @@ func rest(ctx context.Context, d time.Duration) bool {
 var errNotController = errors.New("it is not the active controller")
 
 func (c *Client) attempt(ctx context.Context, leader Leader, req kmsg.Request) (kmsg.Response, error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.limit)
 	defer cancel()
 	conn, err := c.take(ctx, leader.Address)
 	if err != nil {

@@ -55,6 +55,9 @@ type lifecycleConfig struct {
 	// shutdownMs.
 	controlledShutdown bool
 	shutdownMs         int64
+	// directoryMs is how long a failed directory may stay unknown to the controllers
+	// (log.dir.failure.timeout.ms); 0: for ever.
+	directoryMs int64
 }
 
 // lifecycle is the core of a broker's life (BrokerLifecycleManager): it says when
@@ -78,6 +81,10 @@ type lifecycle struct {
 	// unfenced is what the last answer said.
 	unfenced bool
 	offline  []kafka.DirectoryID // all that failed, in order of failure
+	// told is how many of them the controllers know, telling how many the heartbeat
+	// under way names; untoldMs is since when one is unknown.
+	told, telling int
+	untoldMs      int64
 
 	inFlight bool
 	// dirty says that the next heartbeat must not wait: something happened since the
@@ -157,6 +164,9 @@ func (l *lifecycle) step(nowMs int64, ev any) lifecycleEffects {
 		l.ready, l.dirty = true, l.dirty || l.state == Recovery
 	case directoryFailed:
 		if !slices.Contains(l.offline, ev.id) {
+			if l.told == len(l.offline) {
+				l.untoldMs = nowMs
+			}
 			l.offline, l.dirty = append(l.offline, ev.id), true
 		}
 	case stopWanted:
@@ -227,6 +237,9 @@ func (l *lifecycle) stepAnswered(nowMs int64, ev heartbeatAnswered, out *lifecyc
 		return
 	}
 	l.failures, l.dueMs = 0, nowMs+l.cfg.intervalMs
+	if l.told = l.telling; l.told < len(l.offline) {
+		l.untoldMs = nowMs // it failed meanwhile, and is told next
+	}
 	l.unfenced = !ev.fenced
 	switch {
 	case l.state == PendingShutdown && ev.shouldShutDown:
@@ -272,6 +285,11 @@ func (l *lifecycle) act(nowMs int64, out *lifecycleEffects) {
 	if l.state == NotRunning || l.state == ShuttingDown || out.failed != nil {
 		return
 	}
+	if l.cfg.directoryMs > 0 && l.told < len(l.offline) && nowMs-l.untoldMs >= l.cfg.directoryMs {
+		out.failed = fmt.Errorf("a log directory has failed, and the controllers could not be told for log.dir.failure.timeout.ms=%d: "+
+			"they cannot find other leaders for its partitions; look at the network between this broker and the controllers", l.cfg.directoryMs)
+		return
+	}
 	urgent := l.dirty && l.failures == 0
 	switch {
 	case l.inFlight:
@@ -280,7 +298,7 @@ func (l *lifecycle) act(nowMs int64, out *lifecycleEffects) {
 	case l.epoch == kafka.NoBrokerEpoch:
 		l.inFlight, out.register = true, true
 	default:
-		l.inFlight, l.dirty = true, false
+		l.inFlight, l.dirty, l.telling = true, false, len(l.offline)
 		out.heartbeat = &heartbeat{
 			epoch: l.epoch, offset: l.published, wantFence: l.state == Starting || l.state == Recovery && !l.ready,
 			wantShutDown: l.state == PendingShutdown, offline: slices.Clone(l.offline),

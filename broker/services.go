@@ -43,7 +43,7 @@ func (b *Broker) openServices() error {
 	node, own := b.cfg.Node, b.cfg.Node.Broker
 	self := kafka.BrokerID(node.ID)
 	b.layers.Store(b.layersOf(image.Empty()))
-	b.quotas = quota.New(quota.DefaultWindow)
+	b.quotas = quota.New(quota.Window(node.Quotas))
 	if err := b.openDirs(); err != nil {
 		return err
 	}

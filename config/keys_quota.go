@@ -2,14 +2,14 @@ package config
 
 // quotaKeys: quotas, metrics and plug-ins.
 var quotaKeys = []Key{
-	{Name: "quota.window.num", Type: Int, Default: is("11"), Valid: atLeast(1), Importance: Low, Scopes: ScopeNode, Effect: RefusedOnBroker, Doc: "Samples that client quotas keep."},
-	{Name: "quota.window.size.seconds", Type: Int, Default: is("1"), Valid: atLeast(1), Importance: Low, Scopes: ScopeNode, Effect: RefusedOnBroker, Doc: "Length of one sample of client quotas."},
+	{Name: "quota.window.num", Type: Int, Default: is("11"), Valid: atLeast(1), Importance: Low, Scopes: ScopeNode, Effect: OnBroker, Doc: "Samples that client quotas keep."},
+	{Name: "quota.window.size.seconds", Type: Int, Default: is("1"), Valid: atLeast(1), Importance: Low, Scopes: ScopeNode, Effect: OnBroker, Doc: "Length of one sample of client quotas."},
 	{Name: "replication.quota.window.num", Type: Int, Default: is("11"), Valid: atLeast(1), Importance: Low, Scopes: ScopeNode, Effect: RefusedOnBroker, Doc: "Samples that replication quotas keep."},
 	{Name: "replication.quota.window.size.seconds", Type: Int, Default: is("1"), Valid: atLeast(1), Importance: Low, Scopes: ScopeNode, Effect: RefusedOnBroker, Doc: "Length of one sample of replication quotas."},
 	{Name: "alter.log.dirs.replication.quota.window.num", Type: Int, Default: is("11"), Valid: atLeast(1), Importance: Low, Scopes: ScopeNode, Effect: RefusedOnBroker, Doc: "Samples that the quota of moves between directories keeps."},
 	{Name: "alter.log.dirs.replication.quota.window.size.seconds", Type: Int, Default: is("1"), Valid: atLeast(1), Importance: Low, Scopes: ScopeNode, Effect: RefusedOnBroker, Doc: "Length of one sample of the quota of moves between directories."},
-	{Name: "controller.quota.window.num", Type: Int, Default: is("11"), Valid: atLeast(1), Importance: Low, Scopes: ScopeNode, Effect: Refused, Doc: "Samples that the controller mutation quota keeps."},
-	{Name: "controller.quota.window.size.seconds", Type: Int, Default: is("1"), Valid: atLeast(1), Importance: Low, Scopes: ScopeNode, Effect: Refused, Doc: "Length of one sample of the controller mutation quota."},
+	{Name: "controller.quota.window.num", Type: Int, Default: is("11"), Valid: atLeast(1), Importance: Low, Scopes: ScopeNode, Effect: OnController, Doc: "Samples that the controller mutation quota keeps."},
+	{Name: "controller.quota.window.size.seconds", Type: Int, Default: is("1"), Valid: atLeast(1), Importance: Low, Scopes: ScopeNode, Effect: OnController, Doc: "Length of one sample of the controller mutation quota."},
 	{Name: "client.quota.callback.class", Type: Class, Default: unset, Importance: Low, Scopes: ScopeNode, Effect: Refused, Doc: "Java class that decides client quotas."},
 	{Name: "config.providers", Type: List, Default: is(""), Valid: listOf(emptyAllowed), Importance: Low, Scopes: ScopeNode | ScopeCluster | ScopeBroker, Effect: Refused, Doc: "Java classes that fill in ${...} in this file."},
 	{Name: "metric.reporters", Type: List, Default: is("org.apache.kafka.common.metrics.JmxReporter"), Valid: listOf(emptyAllowed), Importance: Low, Scopes: ScopeNode | ScopeCluster | ScopeBroker, Effect: Refused, Doc: "Java classes that report metrics; kvorum serves Prometheus metrics at kvorum.metrics.listener."},

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/netip"
 	"time"
 
 	"kvorum/internal/kafka"
@@ -39,6 +40,9 @@ type Node struct {
 	Metadata    Metadata
 	Cluster     ClusterRules
 	Connections Connections
+	// Quotas is over what time client quotas are measured, MutationQuotas those of
+	// controller mutations.
+	Quotas, MutationQuotas QuotaWindow
 
 	// Authorizer reports whether StandardAuthorizer is on; SuperUsers are its
 	// super.users ("User:name").
@@ -128,11 +132,23 @@ type DelegationTokens struct {
 	MaxLifetime, Expiry time.Duration
 }
 
+// QuotaWindow says over what time a rate is measured: so many samples of a length.
+type QuotaWindow struct {
+	Samples int
+	Length  time.Duration
+}
+
 // Connections are the limits of the listeners.
 type Connections struct {
 	Max      int
 	MaxPerIP int
 	MaxIdle  time.Duration // below 0: no limit
+
+	// PerIP has the addresses with a limit of their own
+	// (max.connections.per.ip.overrides), Rate is how many connections a second one
+	// listener accepts (max.connection.creation.rate); 0: no limit.
+	PerIP map[netip.Addr]int
+	Rate  float64
 
 	// MaxQueuedRequestBytes bounds the bytes of requests in memory; -1: the
 	// listener's own budget.

@@ -295,3 +295,21 @@ func TestReferenceIsCurrent(t *testing.T) {
 		t.Errorf("%s is not what the registry says; run go generate ./config", file)
 	}
 }
+
+// TestConnectionLimits: limits of single addresses, the rate of new connections
+// and the windows of quotas are read; what cannot be meant is refused.
+func TestConnectionLimits(t *testing.T) {
+	n := mustNode(t, one+"max.connections.per.ip.overrides=127.0.0.1:5, [::1]:0,10.0.0.1:2147483647\nmax.connection.creation.rate=20\n"+
+		"quota.window.num=5\nquota.window.size.seconds=2\ncontroller.quota.window.num=3\n")
+	if got, want := fmt.Sprint(n.Connections.PerIP, n.Connections.Rate, n.Quotas, n.MutationQuotas), "map[::1:0 10.0.0.1:2147483647 127.0.0.1:5] 20 {5 2s} {3 1s}"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if n := mustNode(t, one); n.Connections.Rate != 0 || n.Connections.PerIP != nil {
+		t.Errorf("by default: %+v", n.Connections)
+	}
+	for _, line := range []string{"max.connections.per.ip.overrides=localhost:5", "max.connections.per.ip.overrides=127.0.0.1", "max.connections.per.ip.overrides=127.0.0.1:-1", "max.connection.creation.rate=0"} {
+		if _, err := parseNode(t, one+line+"\n"); err == nil || !strings.Contains(err.Error(), "line 6") {
+			t.Errorf("%s: %v", line, err)
+		}
+	}
+}

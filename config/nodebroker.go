@@ -36,6 +36,9 @@ type Broker struct {
 	// RequestTimeout bounds one request to a controller, MetadataTimeout one Fetch
 	// of the metadata log; MetadataBackoff is the pause after one that failed.
 	RequestTimeout, MetadataTimeout, MetadataBackoff time.Duration
+	// MarkerTimeout is request.timeout.ms: how long the end of a transaction may
+	// wait for the in-sync replicas, as whoever coordinates it waits for the answer.
+	MarkerTimeout time.Duration
 	// FetchBytes and SnapshotBytes are what one Fetch of the metadata log and one
 	// FetchSnapshot ask for.
 	FetchBytes, SnapshotBytes int32
@@ -126,6 +129,7 @@ func (p *nodeParser) broker(n *Node) {
 	b.ControlledShutdown = p.value("controlled.shutdown.enable").Bool
 	b.DirectoryFailureTimeout = p.millis("log.dir.failure.timeout.ms")
 	b.RequestTimeout = p.millis("controller.socket.timeout.ms")
+	b.MarkerTimeout = p.millis("request.timeout.ms")
 	b.MetadataTimeout, b.MetadataBackoff = p.millis("controller.quorum.request.timeout.ms"), p.millis("controller.quorum.retry.backoff.ms")
 	b.FetchBytes, b.SnapshotBytes = int32(p.int("controller.quorum.fetch.max.bytes")), int32(p.int("controller.quorum.fetch.snapshot.max.bytes"))
 	b.AutoCreateTopics = p.value("auto.create.topics.enable").Bool

@@ -2,7 +2,10 @@ package config
 
 import (
 	"fmt"
+	"math"
+	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -178,6 +181,15 @@ func (p *nodeParser) connections(n *Node) {
 		MaxIdle:               p.millis("connections.max.idle.ms"),
 		MaxQueuedRequestBytes: p.value("queued.max.request.bytes").Int,
 	}
+	if rate := p.int("max.connection.creation.rate"); rate != math.MaxInt32 {
+		n.Connections.Rate = float64(rate)
+		if rate == 0 {
+			p.fail("max.connection.creation.rate", "max.connection.creation.rate=0 lets nobody connect; set a number of connections a second, or remove the line")
+		}
+	}
+	p.perIP(n)
+	n.Quotas = p.window("quota.window.num", "quota.window.size.seconds")
+	n.MutationQuotas = p.window("controller.quota.window.num", "controller.quota.window.size.seconds")
 	if bytes := n.Connections.MaxQueuedRequestBytes; bytes >= 0 && bytes < minQueuedRequestBytes {
 		p.fail("queued.max.request.bytes", "queued.max.request.bytes=%d is less than %d; the largest requests could never be read", bytes, minQueuedRequestBytes)
 	}
@@ -186,3 +198,39 @@ func (p *nodeParser) connections(n *Node) {
 // minQueuedRequestBytes is the least that lets the largest request of a
 // controller's listener in and decodes it.
 const minQueuedRequestBytes = 64 << 20
+
+func (p *nodeParser) window(samples, seconds string) QuotaWindow {
+	return QuotaWindow{Samples: p.int(samples), Length: p.seconds(seconds)}
+}
+
+// maxOverrides bounds the addresses with a limit of their own: the key is a line
+// that somebody has written.
+const maxOverrides = 10_000
+
+// perIP reads address:limit,... An address is written as numbers: unlike Apache,
+// which asks the resolver once at its start, kvorum does not take names.
+func (p *nodeParser) perIP(n *Node) {
+	const name = "max.connections.per.ip.overrides"
+	entries := splitList(p.value(name).Text)
+	if len(entries) > maxOverrides {
+		p.fail(name, "%s has %d entries; at most %d are taken", name, len(entries), maxOverrides)
+		return
+	}
+	for _, entry := range entries {
+		at := strings.LastIndexByte(entry, ':')
+		if at < 0 {
+			p.fail(name, "%s: %q is not of the form address:limit", name, entry)
+			continue
+		}
+		ip, err := netip.ParseAddr(strings.Trim(strings.TrimSpace(entry[:at]), "[]"))
+		limit, limitErr := strconv.ParseInt(strings.TrimSpace(entry[at+1:]), 10, 32)
+		if err != nil || limitErr != nil || limit < 0 {
+			p.fail(name, "%s: %q is not of the form address:limit, with an IP address and a number from 0 on", name, entry)
+			continue
+		}
+		if n.Connections.PerIP == nil {
+			n.Connections.PerIP = map[netip.Addr]int{}
+		}
+		n.Connections.PerIP[ip.Unmap()] = int(limit)
+	}
+}

@@ -85,7 +85,7 @@ func newWorld(t testing.TB, change ...func(*Config)) *world {
 	})
 	cfg := Config{
 		Self: self, ClusterID: "cluster", Clock: clock.System, Log: slog.New(slog.DiscardHandler),
-		Broker:   &config.Broker{AutoCreateTopics: true, FetchMaxBytes: 55 << 20, FetchSessions: 4, DescribedPartitions: 2000, TopicMetrics: 2},
+		Broker:   &config.Broker{AutoCreateTopics: true, FetchMaxBytes: 55 << 20, FetchSessions: 4, DescribedPartitions: 2000, TopicMetrics: 2, MarkerTimeout: patience},
 		Image:    w.image.Load,
 		Layers:   func() config.Layers { return config.Layers{} },
 		Replicas: w.replicas, LogDirs: w.dirs, Controllers: w, AutoCreate: w,

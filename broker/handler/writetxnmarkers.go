@@ -2,7 +2,6 @@ package handler
 
 import (
 	"context"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -17,10 +16,6 @@ import (
 	"kvorum/protocol/errors"
 )
 
-// markerTimeout bounds the wait for the in-sync replicas (request.timeout.ms,
-// with which Apache's coordinator sends markers).
-const markerTimeout = 30 * time.Second
-
 // WriteTxnMarkers (key 27, versions 1 to 2; KafkaApis.handleWriteTxnMarkersRequest).
 //
 // It ends transactions in partitions that this broker leads, whoever coordinates
@@ -33,7 +28,7 @@ func (h *Handlers) writeTxnMarkers(ctx context.Context, c *call) (listener.Respo
 		return listener.Reply(protocol.Failure(c.Request.Request, errors.ClusterAuthorizationFailed.Err())), nil
 	}
 	c.Exempt() // it comes from coordinators
-	ctx, cancel := context.WithTimeout(ctx, markerTimeout)
+	ctx, cancel := context.WithTimeout(ctx, h.cfg.Broker.MarkerTimeout)
 	defer cancel()
 	res := req.ResponseKind().(*kmsg.WriteTxnMarkersResponse)
 	var waits []markerWait

@@ -45,7 +45,7 @@ var rooms = map[string][]string{
 	"metadatalog/replay": {"metadatalog/image", "metadatalog", "snapshot"},
 	"snapshot":           {"metadatalog/image", "metadatalog"},
 	"listener":           {"listener/quota", "protocol", "security"},
-	"listener/quota":     {"metadatalog/image"}, // client quotas are read where they are stored
+	"listener/quota":     {"metadatalog/image"},    // client quotas are read where they are stored
 	"listener/meter":     {"listener", "protocol"}, // Prometheus behind the events of listeners: listeners know nothing of it
 	"security":           {"metadatalog/image"},
 	"quorum/controller":  {"metadatalog/describe", "metadatalog/image", "security"},
@@ -66,7 +66,7 @@ var rooms = map[string][]string{
 	"migration/znode":    {}, // the formats of ZooKeeper's nodes: read by the client and the conversion alike
 	"admin":              {"broker/storage", "broker/storage/checkpoint", "metadatalog/image", "metadatalog/replay", "metadatalog", "migration", "migration/convert", "migration/znode", "protocol", "snapshot"},
 	"internal/deps":      {},
-	"internal/server":    {"broker", "listener", "listener/meter", "metadatalog/image", "metadatalog/replay", "metadatalog", "protocol", "quorum/controller", "quorum/raft", "quorum", "security"},
+	"internal/server":    {"broker", "listener", "listener/meter", "listener/quota", "metadatalog/image", "metadatalog/replay", "metadatalog", "protocol", "quorum/controller", "quorum/raft", "quorum", "security"},
 
 	// What only reads an image is answered alike by controllers and brokers.
 	"metadatalog/describe": {"metadatalog/image"},

@@ -103,7 +103,8 @@ func (c *controllerPart) serve(ctx context.Context, n *running, ready func()) er
 			Name: l.Name, Addr: l.Bind.String(), Handlers: handlers, Features: c.ctl.Features, Budget: n.budget, Listen: c.sockets.take(l.Name),
 			MaxConnections:      min(c.node.Connections.Max, listener.DefaultMaxConnections),
 			MaxConnectionsPerIP: min(c.node.Connections.MaxPerIP, listener.DefaultMaxConnections),
-			IdleTimeout:         max(0, c.node.Connections.MaxIdle), Events: n.meter.Events(), SlowRequest: c.node.SlowRequest, Log: c.logger,
+			PerIP:               c.node.Connections.PerIP, MaxConnectionRate: c.node.Connections.Rate,
+			IdleTimeout: max(0, c.node.Connections.MaxIdle), Events: n.meter.Events(), SlowRequest: c.node.SlowRequest, Log: c.logger,
 		}
 		accepting, err := listener.New(ctx, cfg)
 		if err != nil {

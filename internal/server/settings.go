@@ -11,6 +11,7 @@ import (
 
 	"kvorum/config"
 	"kvorum/internal/kafka"
+	"kvorum/listener/quota"
 	"kvorum/metadatalog/image"
 	"kvorum/metadatalog/nodedir"
 	"kvorum/quorum"
@@ -88,6 +89,7 @@ func controllerConfigOf(node *config.Node, meta *nodedir.MetaProperties, identit
 		PropagationWaitMs: node.Cluster.PropagationMaxWait.Milliseconds(), InterBrokerListener: node.InterBrokerListener,
 		UncleanIntervalMs: node.Cluster.UncleanLeaderElectionInterval.Milliseconds(),
 		MaxParked:         node.Cluster.MaxInflight,
+		MutationWindow:    quota.Window(node.MutationQuotas),
 		Seed:              seed,
 	}
 	if node.Cluster.AutoLeaderRebalance {
