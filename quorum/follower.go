@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// followInterval is how often a controller that is not active tells the active
-	// one how far its log is, and looks whether it is registered.
+	// followInterval is how often, at least, a controller that is not active tells
+	// the active one how far its log is, and looks whether it is registered.
 	followInterval = 500 * time.Millisecond
 	// followTimeout bounds one exchange with the active controller.
 	followTimeout = 2 * time.Second
@@ -44,12 +44,8 @@ func (c *Controller) followActive(ctx context.Context) {
 	defer hangUp()
 	ticker := time.NewTicker(followInterval)
 	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
+	for told := kafka.NoOffset; c.awaitFollowing(ctx, ticker.C, told); {
+		told = c.log.Store().EndOffset() // also where this turn fails: the next tick tries again
 		address, ok := c.activeAddress()
 		if !ok || address != connected {
 			hangUp()
@@ -69,6 +65,26 @@ func (c *Controller) followActive(ctx context.Context) {
 		if err := c.followOnce(conn); err != nil {
 			c.logger.Debug("exchange with the active controller", "address", address, "error", err)
 			hangUp()
+		}
+	}
+}
+
+// awaitFollowing waits until the active controller is to hear of this one: at the
+// next tick, or, where a broker runs in this process, as soon as the log has grown
+// past what was told. Replies to changes wait for that broker too, and what it has
+// applied counts no further than this controller's position. It is false at the end.
+func (c *Controller) awaitFollowing(ctx context.Context, tick <-chan time.Time, told kafka.Offset) bool {
+	for {
+		changed := c.WaitState()
+		if c.gathered.taken() && c.log.Store().EndOffset() > told {
+			return ctx.Err() == nil
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-tick:
+			return true
+		case <-changed:
 		}
 	}
 }

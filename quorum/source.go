@@ -196,6 +196,13 @@ func (g *gatheredChanges) start() {
 	g.on = true
 }
 
+// taken reports whether a Source takes the changes: whether a broker runs here.
+func (g *gatheredChanges) taken() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.on
+}
+
 // add takes the changes over: nobody else may look at them.
 func (g *gatheredChanges) add(list []*image.Changes) {
 	if len(list) == 0 {

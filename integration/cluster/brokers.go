@@ -53,14 +53,46 @@ func (q *Quorum) StartKvorumBrokers(ctx context.Context, t testing.TB, n int, pr
 	for _, b := range brokers {
 		b.Start(t)
 	}
+	waitForAll(ctx, t, brokers)
+	return brokers
+}
+
+// waitForAll waits until each of the brokers sees all.
+func waitForAll(ctx context.Context, t testing.TB, brokers []*Node) {
+	t.Helper()
 	for _, b := range brokers {
 		peer.WaitReady(ctx, t, b.String(), b.Process(), func(ctx context.Context) error {
 			ids, err := peer.Brokers(ctx, b.Client)
-			if err == nil && len(ids) < n {
-				err = fmt.Errorf("it sees the brokers %v, of which there are %d of kvorum's alone", ids, n)
+			if err == nil && len(ids) < len(brokers) {
+				err = fmt.Errorf("it sees the brokers %v, of which there are %d of kvorum's alone", ids, len(brokers))
 			}
 			return err
 		})
 	}
-	return brokers
+}
+
+// StartKvorumCombined formats and starts n nodes of kvorum that are controller and
+// broker each, with the ids 1, 2 and so on, and waits until each sees all.
+func StartKvorumCombined(ctx context.Context, t testing.TB, n int) []*Node {
+	t.Helper()
+	clients := loopback.Addresses(t, n)
+	q := formatKvorum(ctx, t, Options{Size: n}, func(i int, p map[string]string) string {
+		p["process.roles"] = "broker,controller"
+		p["listeners"] += ",PLAINTEXT://" + clients[i]
+		p["advertised.listeners"] = p["listeners"]
+		p["listener.security.protocol.map"] = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"
+		p["inter.broker.listener.name"] = "PLAINTEXT"
+		p["offsets.topic.replication.factor"] = fmt.Sprint(min(n, 3))
+		p["group.initial.rebalance.delay.ms"] = "0"
+		return clients[i]
+	})
+	var nodes []*Node
+	for _, c := range q.Controllers {
+		nodes = append(nodes, c.(*Node))
+	}
+	for _, b := range nodes {
+		b.Start(t)
+	}
+	waitForAll(ctx, t, nodes)
+	return nodes
 }

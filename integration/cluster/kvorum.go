@@ -113,6 +113,13 @@ func StartKvorum(ctx context.Context, t testing.TB, o Options) *Quorum {
 // FormatKvorum formats a quorum of kvorum controllers.
 func FormatKvorum(ctx context.Context, t testing.TB, o Options) *Quorum {
 	t.Helper()
+	return formatKvorum(ctx, t, o, func(int, map[string]string) string { return "" })
+}
+
+// formatKvorum formats a quorum. change may change the properties of each node, and
+// returns the address of its listener for clients, if it has one.
+func formatKvorum(ctx context.Context, t testing.TB, o Options, change func(i int, properties map[string]string) (client string)) *Quorum {
+	t.Helper()
 	binary := o.Binary
 	if binary == "" {
 		binary = Binary(t)
@@ -136,7 +143,8 @@ func FormatKvorum(ctx context.Context, t testing.TB, o Options) *Quorum {
 			"kvorum.raft.voters":                  strings.Join(voters, ","),
 		}
 		maps.Copy(p, o.Properties)
-		n := &Node{ID: int32(i + 1), Binary: binary, Dir: filepath.Join(dir, fmt.Sprintf("controller-%d", i+1)), Address: address, Properties: p}
+		client := change(i, p)
+		n := &Node{ID: int32(i + 1), Binary: binary, Dir: filepath.Join(dir, fmt.Sprintf("controller-%d", i+1)), Address: address, Client: client, Properties: p}
 		n.Format(ctx, t, q.ClusterID, "--initial-controllers", initial, "--release-version", o.ReleaseVersion)
 		q.Controllers = append(q.Controllers, n)
 	}

@@ -44,8 +44,21 @@ func TestVisibleAtOnce(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
 	defer cancel()
 	q := cluster.StartKvorum(ctx, t, cluster.Options{Size: 3})
+	visible(ctx, t, q.StartKvorumBrokers(ctx, t, brokers, nil), rounds(t))
+}
+
+// TestVisibleAtOnceCombined is the same with three processes that are controller and
+// broker each, a third of the rounds.
+func TestVisibleAtOnceCombined(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
+	defer cancel()
+	visible(ctx, t, cluster.StartKvorumCombined(ctx, t, brokers), rounds(t)/3)
+}
+
+func visible(ctx context.Context, t *testing.T, nodes []*cluster.Node, n int) {
+	t.Helper()
 	w := &world{T: t, missed: map[string]int{}, took: map[string][]time.Duration{}}
-	for _, b := range q.StartKvorumBrokers(ctx, t, brokers, nil) {
+	for _, b := range nodes {
 		c, err := broker.Dial(ctx, b.Client, "visible")
 		if err != nil {
 			t.Fatal(err)
@@ -53,7 +66,6 @@ func TestVisibleAtOnce(t *testing.T) {
 		defer c.Close()
 		w.brokers = append(w.brokers, node{b.ID, c})
 	}
-	n := rounds(t)
 	for i := range n {
 		w.round(i)
 	}
