@@ -205,6 +205,9 @@ func (c *conn) handle(ctx context.Context, f frame, checked *protocol.Checked, h
 		c.endLogged(why, err)
 		return 0
 	}
+	if byWish[r.Key] {
+		r.Parked(ended.Sub(began))
+	}
 	served := Served{
 		Key: r.Key, Version: r.Version, RequestBytes: len(f.bytes) + 4, ResponseBytes: written,
 		Waited: began.Sub(f.at), Handled: ended.Sub(began), Wrote: time.Since(ended), Throttled: r.throttle,

@@ -1,6 +1,15 @@
 package listener
 
-import "time"
+import (
+	"time"
+
+	"kvorum/protocol"
+)
+
+// byWish are the requests whose handlers wait because the request says so: for
+// records, or for the other members of a group. What their handlers do themselves
+// is little beside it.
+var byWish = map[protocol.Key]bool{keyFetch: true, 11: true /* JoinGroup */, 14: true /* SyncGroup */}
 
 // slow writes a line about a request that took Config.SlowRequest or longer, so
 // that an operator sees who waits for what. The time for which a handler was
