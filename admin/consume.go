@@ -213,13 +213,15 @@ func (r *reading) poll(ctx context.Context, client *kgo.Client) error {
 
 // fetchError is the first error that the client does not get over by itself.
 func fetchError(fetches kgo.Fetches) error {
-	for _, e := range fetches.Errors() {
-		if e.Topic == "" {
-			return e.Err
-		}
-		return fmt.Errorf("read %s-%d: %w", e.Topic, e.Partition, e.Err)
+	all := fetches.Errors()
+	switch {
+	case len(all) == 0:
+		return nil
+	case all[0].Topic == "":
+		return all[0].Err
+	default:
+		return fmt.Errorf("read %s-%d: %w", all[0].Topic, all[0].Partition, all[0].Err)
 	}
-	return nil
 }
 
 // take passes the records on that are wanted.

@@ -104,7 +104,7 @@ func (c *conn) exchange(ctx context.Context, req kmsg.Request) (kmsg.Response, e
 		return nil, err
 	}
 	interrupt := context.AfterFunc(ctx, func() {
-		c.socket.SetDeadline(time.Unix(1, 0)) //nolint:errcheck // a closed socket is interrupted already
+		c.socket.SetDeadline(time.Unix(1, 0)) // a closed socket is interrupted already
 	})
 	defer interrupt()
 	resp, err := c.roundTrip(req)

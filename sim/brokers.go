@@ -133,7 +133,7 @@ func (b *broker) start() {
 // comes back as somebody else, or the controllers would go on shutting it down.
 func (b *broker) kill() {
 	b.up = false
-	if b.stopping && b.epoch != kafka.NoBrokerEpoch {
+	if (b.stopping || !b.w.plan.Resume) && b.epoch != kafka.NoBrokerEpoch {
 		b.become(b.epoch)
 	}
 	b.w.tell("broker %d is killed", b.id)

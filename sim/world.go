@@ -42,7 +42,6 @@ type World struct {
 	network     network
 	requests    map[uint64]*controllerRequest
 	lastRequest uint64
-	bootFailed  error
 
 	truth    truth
 	power    powerBound

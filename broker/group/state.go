@@ -140,7 +140,7 @@ func (s *State) loadGroup(key, value []byte) error {
 func (s *State) loadForeign(key, value []byte) error {
 	id, _, err := readString(key[2:])
 	if err != nil {
-		return nil //nolint:nilerr // a kind that is not known yet is none of ours
+		return nil // a kind that is not known yet is none of ours
 	}
 	k := foreignPrefix(id) + string(key)
 	if value == nil {

@@ -86,7 +86,8 @@ func (t *topicsTool) runCreate(ctx context.Context) error {
 		fmt.Fprintln(t.out, "WARNING: Due to limitations in metric names, topics with a period ('.') or underscore ('_') could collide. To avoid issues it is best to use either, but not both.")
 	}
 	if t.partitions == 0 || t.partitions < -1 {
-		return fmt.Errorf("The partitions must be greater than 0") //nolint:staticcheck // Apache's words
+		//lint:ignore ST1005 Apache's words
+		return fmt.Errorf("The partitions must be greater than 0")
 	}
 	topic := kmsg.NewCreateTopicsRequestTopic()
 	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = t.topic, t.partitions, int16(t.replication)
@@ -162,7 +163,8 @@ func (t *topicsTool) matching(ctx context.Context) ([]string, error) {
 		}
 	}
 	if len(names) == 0 && t.topic != "" && !t.list && !t.ifExists {
-		return nil, fmt.Errorf("Topic '%s' does not exist as expected", t.topic) //nolint:staticcheck // Apache's words
+		//lint:ignore ST1005 Apache's words
+		return nil, fmt.Errorf("Topic '%s' does not exist as expected", t.topic)
 	}
 	return names, nil
 }

@@ -57,7 +57,7 @@ func setQuota(ctx context.Context, t *testing.T, c *kgo.Client, clientID, key st
 	}
 }
 
-func createTopic(ctx context.Context, t *testing.T, c *kgo.Client, name string, partitions int32) (code error, throttle time.Duration) {
+func createTopic(ctx context.Context, t *testing.T, c *kgo.Client, name string, partitions int32) (throttle time.Duration, err error) {
 	t.Helper()
 	req := kmsg.NewPtrCreateTopicsRequest()
 	topic := kmsg.NewCreateTopicsRequestTopic()
@@ -67,7 +67,7 @@ func createTopic(ctx context.Context, t *testing.T, c *kgo.Client, name string, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return kerr.ErrorForCode(res.Topics[0].ErrorCode), time.Duration(res.ThrottleMillis) * time.Millisecond
+	return time.Duration(res.ThrottleMillis) * time.Millisecond, kerr.ErrorForCode(res.Topics[0].ErrorCode)
 }
 
 // TestQuotas: quotas that are set while the node runs hold its clients back by the
@@ -80,7 +80,7 @@ func TestQuotas(t *testing.T) {
 	setQuota(ctx, t, operator, "writer", "producer_byte_rate", 10_000)
 	setQuota(ctx, t, operator, "reader", "consumer_byte_rate", 10_000)
 	setQuota(ctx, t, operator, "admin", "controller_mutation_rate", 10)
-	if err, wait := createTopic(ctx, t, operator, "orders", 1); err != nil || wait != 0 {
+	if wait, err := createTopic(ctx, t, operator, "orders", 1); err != nil || wait != 0 {
 		t.Fatal(err, wait)
 	}
 
@@ -110,17 +110,17 @@ func TestQuotas(t *testing.T) {
 	// 110 tokens: the first request may overdraw them, the second must wait until
 	// there are some again.
 	admin := client(t, address, kgo.ClientID("admin"))
-	if err, wait := createTopic(ctx, t, admin, "wide", 120); err != nil || wait != 0 {
+	if wait, err := createTopic(ctx, t, admin, "wide", 120); err != nil || wait != 0 {
 		t.Error(err, wait)
 	}
-	err, wait := createTopic(ctx, t, admin, "more", 1)
+	wait, err := createTopic(ctx, t, admin, "more", 1)
 	if !errors.Is(err, kerr.ThrottlingQuotaExceeded) || wait <= 0 || wait > time.Second {
 		t.Error("beyond the quota:", err, wait)
 	}
-	if err, wait := createTopic(ctx, t, operator, "others", 1); err != nil || wait != 0 {
+	if wait, err := createTopic(ctx, t, operator, "others", 1); err != nil || wait != 0 {
 		t.Error("somebody without a quota:", err, wait)
 	}
-	for deadline := time.Now().Add(patience); err != nil; err, _ = createTopic(ctx, t, admin, "more", 1) {
+	for deadline := time.Now().Add(patience); err != nil; _, err = createTopic(ctx, t, admin, "more", 1) {
 		if time.Now().After(deadline) {
 			t.Fatal("silence does not pay:", err)
 		}

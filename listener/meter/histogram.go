@@ -31,14 +31,6 @@ func (h *histogram) observe(d time.Duration) {
 	h.sumNs.Add(int64(d))
 }
 
-// count is how many times were observed.
-func (h *histogram) count() (n uint64) {
-	for i := range h.buckets {
-		n += h.buckets[i].Load()
-	}
-	return n
-}
-
 // metric reads the histogram, in seconds.
 func (h *histogram) metric(d *prometheus.Desc, labels ...string) prometheus.Metric {
 	cumulative := make(map[float64]uint64, bounds)
