@@ -347,6 +347,7 @@ func (b *broker) takeMetadata(data []byte, registered bool) {
 			b.w.fail("MetadataLogMatching", "broker %d cannot replay the metadata log: %v", b.id, err)
 		}
 	}
+	b.w.truth.committedImage(b.w, b.replay.Image()) // it may be ahead of what the controllers have folded
 	if b.confirmed {
 		b.publish()
 	}

@@ -17,11 +17,12 @@ import (
 //
 //	ConsistentRead               what one leader shows below its high watermark, every later one shows
 //	LeaderCompleteness           who begins to lead has everything that is committed
+//	LeaderCandidateCompleteness  so has everybody in the ISR or the ELR, as the controllers know them
 //	NeverTwoLeadersInOneEpoch    an epoch of a partition has one leader
 //	NoCommittedRecordLostGlobally what was acknowledged is committed, at the offset that was told
 //	OnlyActiveReplicasJoin       who joins an ISR is neither fenced nor stopping
 //	Idempotence                  no sequence of a producer is committed twice, none is left out
-//	MetadataLogMatching          every controller has the same state at the same offset
+//	MetadataLogMatching          every node has the same state at the same offset
 //	LogMatching                  below the high watermark replicas are the same bytes
 type truth struct {
 	logs    map[kafka.TopicPartition]*committedLog
@@ -124,6 +125,21 @@ func (t *truth) add(w *World, p *partition, known *committedLog, e entry) {
 	}
 	known.next[e.producer] += int32(e.end - e.base)
 	known.batches, known.end = append(known.batches, e), e.end
+	t.candidates(w, p.name)
+}
+
+// candidates checks who could be elected now. A broker that the controllers do not
+// know as who it is, or that is away, may lack something: they will hear of it
+// before they elect it.
+func (t *truth) candidates(w *World, name kafka.TopicPartition) {
+	state := partitionIn(t.newest, name)
+	for _, id := range slices.Concat(state.ISR, state.ELR) {
+		b, known := w.brokers[id], t.newest.Broker(id)
+		if p := b.partition(name); p != nil && b.up && known != nil && known.Epoch == b.epoch && p.log.LogEnd() < t.logs[name].end {
+			w.fail("LeaderCandidateCompleteness", "broker %d of the ISR %v and the ELR %v has %s up to %d, and %d is committed; %s",
+				id, state.ISR, state.ELR, name, p.log.LogEnd(), t.logs[name].end, w.describe())
+		}
+	}
 }
 
 // elected checks a broker that begins to lead.
@@ -157,14 +173,19 @@ func (t *truth) acknowledged(w *World, name kafka.TopicPartition, at kafka.Offse
 	w.fail("NoCommittedRecordLostGlobally", "producer %d was told that sequence %d of %s is at %d, which is not committed", id, sequence, name, at)
 }
 
-// committedImage takes a controller's committed state: all have the same at the
-// same offset.
+// committedImage takes a committed state, a controller's or a broker's: all have
+// the same at the same offset.
 func (t *truth) committedImage(w *World, im *image.Image) {
 	at := im.At().Offset
 	if t.newest == nil || at > t.newest.At().Offset {
 		tellChanges(w, t.newest, im)
 		checkJoined(w, t.newest, im)
 		t.newest = im
+		for _, name := range names() {
+			if partitionIn(im, name) != nil {
+				t.candidates(w, name)
+			}
+		}
 		w.power.look(im)
 	}
 	if at%7 != 0 {
@@ -172,7 +193,7 @@ func (t *truth) committedImage(w *World, im *image.Image) {
 	}
 	h := im.Hash()
 	if was, ok := t.images[at]; ok && was != h {
-		w.fail("MetadataLogMatching", "two controllers have different states at offset %d", at)
+		w.fail("MetadataLogMatching", "two nodes have different states at offset %d", at)
 	}
 	t.images[at] = h
 }
