@@ -16,7 +16,7 @@ var focus = map[planted.Bug][]FaultKind{
 	planted.ForgetJournal:          {KillEverything, KillBroker, SlowDown, Isolate, PauseBroker},
 	planted.CutToHighWatermark:     {KillBroker, PauseBroker, StopBroker, ElectPreferred, KillEverything},
 	planted.CutByLeaderOnly:        {KillBroker, PauseBroker, Isolate, ElectPreferred, SlowDown},
-	planted.IgnoreBrokerEpochs:     {LosePower, SlowDown, SlowDown},
+	planted.IgnoreBrokerEpochs:     {LosePower, LosePower, PauseBroker, Isolate, KillBroker},
 	planted.AdmitFenced:            {StopBroker, PauseBroker, Isolate, SlowDown},
 	planted.IgnorePartitionEpoch:   {SlowDown, Isolate, PauseBroker, StopBroker},
 	planted.UncleanStays:           {LosePower, KillBroker, PauseBroker},
