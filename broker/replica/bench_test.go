@@ -21,7 +21,7 @@ import (
 // newDiskWorld is a world on the disk of this machine.
 func newDiskWorld(t testing.TB) *world {
 	w := &world{t: t, fs: vfs.Default, image: image.Empty()}
-	c := Config{Self: self, Clock: clock.System, Log: slog.New(slog.DiscardHandler), LagMax: 30 * time.Second, Controller: w,
+	c := Config{Self: self, FS: w.fs, Clock: clock.System, Log: slog.New(slog.DiscardHandler), LagMax: 30 * time.Second, Controller: w,
 		BrokerEpoch: func() kafka.BrokerEpoch { return epochOf(self) }}
 	var err error
 	c.Dirs, err = storage.OpenDirs(storage.DirsOptions{

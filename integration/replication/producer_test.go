@@ -2,7 +2,9 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -20,16 +22,24 @@ type producer struct {
 	stop   context.CancelFunc
 	done   sync.WaitGroup
 
-	mu    sync.Mutex
-	acked [][]string // by partition, in the order in which they were sent
-	gap   time.Duration
+	mu   sync.Mutex
+	sent [][]attempt // by partition, in the order in which they were sent
+	n    int         // acknowledged
+	gap  time.Duration
+}
+
+// attempt is a record that was sent. One that is not acknowledged may be there or
+// not.
+type attempt struct {
+	value string
+	acked bool
 }
 
 // startProducer begins to write.
 func startProducer(t *testing.T, seeds []string, topic string, partitions int) *producer {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	p := &producer{t: t, topic: topic, stop: cancel, acked: make([][]string, partitions)}
+	p := &producer{t: t, topic: topic, stop: cancel, sent: make([][]attempt, partitions)}
 	p.client = newClient(t, kgo.SeedBrokers(seeds...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.RequiredAcks(kgo.AllISRAcks()))
 	for n := range partitions {
 		p.done.Go(func() { p.produce(ctx, n) })
@@ -43,25 +53,28 @@ func (p *producer) produce(ctx context.Context, partition int) {
 		r := &kgo.Record{Topic: p.topic, Partition: int32(partition), Value: []byte(value)}
 		began := time.Now()
 		// It is tried until it is written, so that the order is known.
-		if err := p.client.ProduceSync(context.WithoutCancel(ctx), r).FirstErr(); err != nil {
+		err := p.client.ProduceSync(context.WithoutCancel(ctx), r).FirstErr()
+		if gaveUp := new(kgo.ErrFirstReadEOF); err != nil && !errors.As(err, &gaveUp) {
 			p.t.Errorf("record %d of partition %d: %v", n, partition, err)
 			return
 		}
+		// The client takes the end of a connection that has not answered yet, because
+		// its broker was killed, for a wrong protocol, and gives up.
 		p.mu.Lock()
-		p.acked[partition] = append(p.acked[partition], value)
-		p.gap = max(p.gap, time.Since(began))
+		p.sent[partition] = append(p.sent[partition], attempt{value, err == nil})
+		if err == nil {
+			p.n++
+			p.gap = max(p.gap, time.Since(began))
+		}
 		p.mu.Unlock()
 	}
 }
 
 // written is how many records are acknowledged.
-func (p *producer) written() (n int) {
+func (p *producer) written() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, of := range p.acked {
-		n += len(of)
-	}
-	return n
+	return p.n
 }
 
 // more waits until n more records are acknowledged.
@@ -76,35 +89,51 @@ func (p *producer) more(ctx context.Context, n int) {
 	})
 }
 
-// finish stops writing and reads everything back: each partition must hold exactly
-// the numbers that were written to it, in order.
+// finish stops writing and reads everything back: each partition must hold the
+// numbers that were acknowledged, once and in order, and no others but such as the
+// client gave up.
 func (p *producer) finish(ctx context.Context, seeds []string) {
 	p.t.Helper()
 	p.stop()
 	p.done.Wait()
 	p.t.Logf("%d records acknowledged, the longest wait for one was %v", p.written(), p.gap.Round(time.Millisecond))
 	c := newClient(p.t, kgo.SeedBrokers(seeds...), kgo.ConsumeTopics(p.topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-	got := make([][]string, len(p.acked))
+	got := make([][]string, len(p.sent))
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	for read := 0; read < p.written(); {
+	for !p.allIn(got) {
 		fetches := c.PollFetches(ctx)
 		if err := fetches.Err(); err != nil {
-			p.t.Fatalf("after %d of %d records: %v", read, p.written(), err)
+			p.t.Fatalf("while the %d records are read back: %v", p.written(), err)
 		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			got[r.Partition] = append(got[r.Partition], string(r.Value))
-			read++
-		})
+		fetches.EachRecord(func(r *kgo.Record) { got[r.Partition] = append(got[r.Partition], string(r.Value)) })
 	}
 	for n := range got {
-		if len(got[n]) != len(p.acked[n]) {
-			p.t.Errorf("partition %d holds %d records, and %d were written", n, len(got[n]), len(p.acked[n]))
-		}
-		for i := range min(len(got[n]), len(p.acked[n])) {
-			if got[n][i] != p.acked[n][i] {
-				p.t.Fatalf("partition %d has %s at position %d, where %s was written", n, got[n][i], i, p.acked[n][i])
+		i := 0
+		for _, a := range p.sent[n] {
+			switch {
+			case i < len(got[n]) && got[n][i] == a.value:
+				i++
+			case a.acked:
+				p.t.Fatalf("partition %d: record %s is acknowledged and not at position %d, after %v", n, a.value, i, got[n][max(0, i-3):min(i+3, len(got[n]))])
 			}
 		}
+		if i < len(got[n]) {
+			p.t.Errorf("partition %d holds %v beyond what was written", n, got[n][i:min(i+5, len(got[n]))])
+		}
 	}
+}
+
+// allIn reports whether the last acknowledged record of each partition was read.
+func (p *producer) allIn(got [][]string) bool {
+	for n, sent := range p.sent {
+		last := len(sent) - 1
+		for last >= 0 && !sent[last].acked {
+			last--
+		}
+		if last >= 0 && !slices.Contains(got[n], sent[last].value) {
+			return false
+		}
+	}
+	return true
 }
