@@ -41,6 +41,9 @@ var unordered = []struct {
 	{regexp.MustCompile(`CurrentObservers: +\[.*\]`), regexp.MustCompile(`, (?:\{)`), ", {"},
 }
 
+// valid is a list of words that a Java Set has in another order in each process.
+var valid = regexp.MustCompile(`Valid (?:states|types) are: [A-Za-z, ]+[A-Za-z]`)
+
 // Normalise replaces what differs between two runs of one step.
 func Normalise(text string) string {
 	for _, u := range unordered {
@@ -58,6 +61,12 @@ func Normalise(text string) string {
 			return head + strings.Join(items, u.join) + tail
 		})
 	}
+	text = valid.ReplaceAllStringFunc(text, func(list string) string {
+		head, words, _ := strings.Cut(list, ": ")
+		items := strings.Split(words, ", ")
+		slices.Sort(items)
+		return head + ": " + strings.Join(items, ", ")
+	})
 	for _, r := range replacements {
 		text = r.what.ReplaceAllString(text, r.with)
 	}

@@ -16,6 +16,7 @@ func TestNormalise(t *testing.T) {
 		{`CurrentObservers:       [{"id": 13}]`, `CurrentObservers:       [{"id": 13}]`},
 		{`CurrentObservers:       []`, `CurrentObservers:       []`},
 		{`"log_dirs":["/var/broker-13/data","any"]`, `"log_dirs":["<path>","any"]`},
+		{"Invalid state list 'x'. Valid states are: Stable, Dead, Empty", "Invalid state list 'x'. Valid states are: Dead, Empty, Stable"},
 		{"trailing \t\nblanks  ", "trailing\nblanks"},
 	} {
 		if got := Normalise(c.in); got != c.want {
