@@ -80,7 +80,7 @@ const stateDead = "Dead"
 func (c *Cluster) DescribeGroups(ctx context.Context, names ...string) ([]Group, error) {
 	ctx, cancel := c.within(ctx)
 	defer cancel()
-	lags, err := c.admin.Lag(ctx, names...)
+	lags, err := c.admin.Lag(ctx, slices.Clone(names)...) // it puts them into another order
 	if err != nil {
 		return nil, fmt.Errorf("describe groups %s: %w", strings.Join(names, ", "), err)
 	}
@@ -145,7 +145,7 @@ func groupOf(l kadm.DescribedGroupLag) Group {
 func (c *Cluster) DeleteGroups(ctx context.Context, names ...string) error {
 	ctx, cancel := c.within(ctx)
 	defer cancel()
-	answers, err := c.admin.DeleteGroups(ctx, names...)
+	answers, err := c.admin.DeleteGroups(ctx, slices.Clone(names)...)
 	if err != nil {
 		return fmt.Errorf("delete groups %s: %w", strings.Join(names, ", "), err)
 	}
