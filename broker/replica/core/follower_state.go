@@ -28,8 +28,11 @@ func newFollower(id kafka.BrokerID) follower {
 
 // assume gives a follower its time: a member of the ISR counts as caught up at
 // the beginning of a leader epoch, or it would be thrown out before it could
-// fetch (Replica.resetReplicaState).
+// fetch (Replica.resetReplicaState). What it had in an older epoch says nothing:
+// between two epochs of this leader there may have been another one's, by which it
+// cut its log. (Kafka keeps it for a leader that does not see the epoch between.)
 func (f *follower) assume(inISR bool, nowMs int64) {
+	f.end, f.leaderEnd = kafka.NoOffset, kafka.NoOffset
 	f.caughtUpMs = 0
 	if inISR {
 		f.caughtUpMs = nowMs
