@@ -111,7 +111,7 @@ func (s *story) groups() {
 		{tool: peer.ConsumerGroups, args: "--describe --group verifiable --members"},
 		{tool: peer.ConsumerGroups, args: "--describe --group verifiable --state", arrange: columns},
 		{tool: peer.ConsumerGroups, args: "--describe --group no-such-group"},
-		{tool: peer.ConsumerGroups, args: "--describe --all-groups --state", sorted: true},
+		{tool: peer.ConsumerGroups, args: "--describe --all-groups --state", arrange: columns, sorted: true},
 		{tool: peer.ConsumerGroups, args: "--delete --group live"},
 		{tool: peer.ConsumerGroups, args: "--delete --group no-such-group"},
 		{tool: peer.ConsumerGroups, args: "--reset-offsets --group live --to-earliest --topic a --execute"},
