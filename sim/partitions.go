@@ -274,25 +274,10 @@ func (p *partition) altered(change *core.Proposal, r kmsg.Response) {
 	a := core.Answered{Proposal: change, Outcome: core.Failed, NowMs: p.b.w.now}
 	if resp, ok := r.(*kmsg.AlterPartitionResponse); ok && resp.ErrorCode == 0 && len(resp.Topics) == 1 {
 		part := resp.Topics[0].Partitions[0]
-		a.Outcome, a.PartitionEpoch = outcome(errors.Code(part.ErrorCode)), kafka.PartitionEpoch(part.PartitionEpoch)
+		a.Outcome, a.PartitionEpoch = core.OutcomeOf(errors.Code(part.ErrorCode)), kafka.PartitionEpoch(part.PartitionEpoch)
 	}
 	if p.leader != nil {
 		p.carryOut(p.leader.Step(a))
-	}
-}
-
-// outcome reads an answer as broker/replica does.
-func outcome(code errors.Code) core.Outcome {
-	switch code {
-	case errors.None:
-		return core.Accepted
-	case errors.OperationNotAttempted, errors.IneligibleReplica:
-		return core.Refused
-	case errors.UnknownTopicOrPartition, errors.UnknownTopicID, errors.FencedLeaderEpoch, errors.InvalidUpdateVersion,
-		errors.InvalidRequest, errors.NewLeaderElected:
-		return core.Superseded
-	default:
-		return core.Failed
 	}
 }
 

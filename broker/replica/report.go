@@ -197,25 +197,10 @@ func answersOf(resp *kmsg.AlterPartitionResponse) map[partitionKey]core.Answered
 	for _, t := range resp.Topics {
 		for _, p := range t.Partitions {
 			out[partitionKey{t.TopidID, kafka.PartitionID(p.Partition)}] = core.Answered{
-				Outcome: outcome(errors.Code(p.ErrorCode)), PartitionEpoch: kafka.PartitionEpoch(p.PartitionEpoch)}
+				Outcome: core.OutcomeOf(errors.Code(p.ErrorCode)), PartitionEpoch: kafka.PartitionEpoch(p.PartitionEpoch)}
 		}
 	}
 	return out
-}
-
-// outcome reads an answer (Partition.handleAlterPartitionError).
-func outcome(code errors.Code) core.Outcome {
-	switch code {
-	case errors.None:
-		return core.Accepted
-	case errors.OperationNotAttempted, errors.IneligibleReplica:
-		return core.Refused
-	case errors.UnknownTopicOrPartition, errors.UnknownTopicID, errors.FencedLeaderEpoch, errors.InvalidUpdateVersion,
-		errors.InvalidRequest, errors.NewLeaderElected:
-		return core.Superseded
-	default:
-		return core.Failed
-	}
 }
 
 // proposes reports whether a proposal is still what the leader wants.

@@ -37,21 +37,6 @@ type ImageChanged struct {
 	NowMs int64
 }
 
-// Outcome is what became of a proposal as far as its answer tells.
-type Outcome uint8
-
-const (
-	// Accepted: the controller holds it, or will; the image will show it.
-	Accepted Outcome = iota
-	// Refused: it was not and will not be applied.
-	Refused
-	// Superseded: the leader does not know the newest state. Whether an earlier
-	// copy of the request was applied is not known until the image moves on.
-	Superseded
-	// Failed: it may be asked again.
-	Failed
-)
-
 // Answered is the controller's answer to a proposal.
 type Answered struct {
 	Proposal *Proposal
