@@ -126,23 +126,34 @@ func profileCommand() *cobra.Command {
 	return cmd
 }
 
+// changeProfile is what a command does that changes the profile of its argument:
+// the file is written only if change succeeds.
+func changeProfile(done string, change func(all *profiles, name string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		all, err := readProfiles()
+		if err != nil {
+			return err
+		}
+		if err := change(all, args[0]); err != nil {
+			return err
+		}
+		if err := all.write(); err != nil {
+			return err
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "profile %s %s\n", args[0], done)
+		return nil
+	}
+}
+
 func profileCreate() *cobra.Command {
 	var p profile
 	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Make or change a profile, and use it", Args: cobra.ExactArgs(1),
 		Example: "  kvorum profile create prod --brokers broker1:9092,broker2:9092 --controllers controller1:9093",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			all, err := readProfiles()
-			if err != nil {
-				return err
-			}
-			all.Profiles[args[0]], all.Current = p, args[0]
-			if err := all.write(); err != nil {
-				return err
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "profile %s is in use\n", args[0])
+		RunE: changeProfile("is in use", func(all *profiles, name string) error {
+			all.Profiles[name], all.Current = p, name
 			return nil
-		},
+		}),
 	}
 	cmd.Flags().StringSliceVarP(&p.Brokers, "brokers", "b", nil, "brokers, HOST:PORT separated by commas")
 	cmd.Flags().StringSliceVar(&p.Controllers, "controllers", nil, "controllers, HOST:PORT separated by commas, for `kvorum quorum status`")
@@ -179,47 +190,31 @@ func profileUse() *cobra.Command {
 	return &cobra.Command{
 		Use: "use NAME", Short: "Use a profile from now on", Args: cobra.ExactArgs(1),
 		Example: "  kvorum profile use prod",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			all, err := readProfiles()
-			if err != nil {
-				return err
-			}
-			if _, err := all.named(args[0]); err != nil {
-				return err
-			}
-			all.Current = args[0]
-			if err := all.write(); err != nil {
-				return err
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "profile %s is in use\n", args[0])
-			return nil
-		},
+		RunE:    changeProfile("is in use", (*profiles).use),
 	}
+}
+
+func (p *profiles) use(name string) error {
+	_, err := p.named(name)
+	p.Current = name
+	return err
 }
 
 func profileDelete() *cobra.Command {
 	return &cobra.Command{
 		Use: "delete NAME", Short: "Delete a profile; the cluster is not touched", Args: cobra.ExactArgs(1),
 		Example: "  kvorum profile delete staging",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			all, err := readProfiles()
-			if err != nil {
-				return err
-			}
-			if _, err := all.named(args[0]); err != nil {
-				return err
-			}
-			delete(all.Profiles, args[0])
-			if all.Current == args[0] {
-				all.Current = ""
-			}
-			if err := all.write(); err != nil {
-				return err
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "profile %s is deleted\n", args[0])
-			return nil
-		},
+		RunE:    changeProfile("is deleted", (*profiles).delete),
 	}
+}
+
+func (p *profiles) delete(name string) error {
+	_, err := p.named(name)
+	delete(p.Profiles, name)
+	if p.Current == name {
+		p.Current = ""
+	}
+	return err
 }
 
 func profilePrint() *cobra.Command {
