@@ -106,11 +106,8 @@ func DecodeACLs(data []byte) ([]ACLEntry, error) {
 	if len(data) == 0 {
 		return nil, nil
 	}
-	o, err := parse(data)
+	o, err := parseVersion(data, 1, 1)
 	if err != nil {
-		return nil, err
-	}
-	if _, err := o.version(1, 1); err != nil {
 		return nil, err
 	}
 	members, err := get[[]object](o, "acls")
@@ -205,11 +202,8 @@ type Token struct {
 // DecodeToken reads a delegation token. Before version 3 the owner had asked for
 // it itself.
 func DecodeToken(data []byte) (Token, error) {
-	o, err := parse(data)
+	o, err := parseVersion(data, 1, 3)
 	if err != nil {
-		return Token{}, err
-	}
-	if _, err := o.version(1, 3); err != nil {
 		return Token{}, err
 	}
 	t := Token{}

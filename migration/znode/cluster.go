@@ -12,11 +12,8 @@ import (
 
 // DecodeClusterID reads /cluster/id.
 func DecodeClusterID(data []byte) (string, error) {
-	o, err := parse(data)
+	o, err := parseVersion(data, 1, 1)
 	if err != nil {
-		return "", err
-	}
-	if _, err := o.version(1, 1); err != nil {
 		return "", err
 	}
 	return get[string](o, "id")
@@ -105,11 +102,8 @@ func (m Migration) Copied() bool { return m.Offset > 0 }
 
 // DecodeMigration reads /migration.
 func DecodeMigration(data []byte) (Migration, error) {
-	o, err := parse(data)
+	o, err := parseVersion(data, 0, 0)
 	if err != nil {
-		return Migration{}, err
-	}
-	if _, err := o.version(0, 0); err != nil {
 		return Migration{}, err
 	}
 	var numbers [3]int32
@@ -244,11 +238,8 @@ func DecodeProducerIDBlock(data []byte) (*ProducerIDBlock, error) {
 	if len(data) == 0 {
 		return nil, nil
 	}
-	o, err := parse(data)
+	o, err := parseVersion(data, 1, 1)
 	if err != nil {
-		return nil, err
-	}
-	if _, err := o.version(1, 1); err != nil {
 		return nil, err
 	}
 	broker, err := o.id("broker")
@@ -288,11 +279,8 @@ type Feature struct {
 
 // DecodeFeature reads /feature.
 func DecodeFeature(data []byte) (Feature, error) {
-	o, err := parse(data)
+	o, err := parseVersion(data, 1, 2)
 	if err != nil {
-		return Feature{}, err
-	}
-	if _, err := o.version(1, 2); err != nil {
 		return Feature{}, err
 	}
 	status, err := o.id("status")
@@ -316,11 +304,8 @@ type Move struct {
 // DecodeReassignments reads /admin/reassign_partitions, and the form without
 // replicas that /admin/preferred_replica_election has.
 func DecodeReassignments(data []byte) ([]Move, error) {
-	o, err := parse(data)
+	o, err := parseVersion(data, 1, 1)
 	if err != nil {
-		return nil, err
-	}
-	if _, err := o.version(1, 1); err != nil {
 		return nil, err
 	}
 	return getOr[[]Move](o, "partitions", nil)

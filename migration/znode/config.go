@@ -14,11 +14,8 @@ func DecodeConfig(data []byte) (map[string]string, error) {
 	if len(data) == 0 {
 		return nil, nil
 	}
-	o, err := parse(data)
+	o, err := parseVersion(data, 1, 1)
 	if err != nil {
-		return nil, err
-	}
-	if _, err := o.version(1, 1); err != nil {
 		return nil, err
 	}
 	return get[map[string]string](o, "config")

@@ -35,6 +35,19 @@ func parse(data []byte) (object, error) {
 	return o, nil
 }
 
+// parseVersion is parse for an object whose version tells nothing but that it is
+// one of those that are known.
+func parseVersion(data []byte, low, high int) (object, error) {
+	o, err := parse(data)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := o.version(low, high); err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
 // has reports whether a member is there and not null.
 func (o object) has(name string) bool {
 	raw, ok := o[name]

@@ -190,11 +190,8 @@ type PartitionState struct {
 
 // DecodePartitionState reads the state of a partition.
 func DecodePartitionState(data []byte) (PartitionState, error) {
-	o, err := parse(data)
+	o, err := parseVersion(data, 1, 1)
 	if err != nil {
-		return PartitionState{}, err
-	}
-	if _, err := o.version(1, 1); err != nil {
 		return PartitionState{}, err
 	}
 	var numbers [3]int32
