@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -33,6 +34,7 @@ type compatTool struct {
 	commandConfig string
 	client        *kgo.Client
 	admin         *kadm.Client
+	out           io.Writer // what the tool prints
 }
 
 // compatTimeout is Apache's default.api.timeout.ms for its tools.
@@ -56,6 +58,7 @@ func (t *compatTool) command(name, short, instead, example string, run func(cont
 			if err := t.client.Ping(ctx); err != nil {
 				return fmt.Errorf("no broker answers at %s: %w", t.bootstrap, err)
 			}
+			t.out = cmd.OutOrStdout()
 			return run(ctx, cmd)
 		},
 	}
@@ -66,6 +69,23 @@ func (t *compatTool) command(name, short, instead, example string, run func(cont
 		return fmt.Errorf("%w: this word of %s.sh is not taken; `%s` may do what you want, see its --help", err, name, instead)
 	})
 	return cmd
+}
+
+// action is a word that says what a tool does.
+type action struct {
+	chosen     *bool
+	name, help string
+}
+
+// actions gives the command words of which a call has exactly one.
+func actions(cmd *cobra.Command, all ...action) {
+	var names []string
+	for _, a := range all {
+		cmd.Flags().BoolVar(a.chosen, a.name, false, a.help)
+		names = append(names, a.name)
+	}
+	cmd.MarkFlagsOneRequired(names...)
+	cmd.MarkFlagsMutuallyExclusive(names...)
 }
 
 // exitCode ends the process with exitError after a tool printed its own error.

@@ -19,7 +19,6 @@ type configsTool struct {
 	alter, describe, entityDefault, all bool
 	entityType, entityName              string
 	add, remove                         string
-	out                                 io.Writer
 }
 
 func compatConfigs() *cobra.Command {
@@ -27,24 +26,23 @@ func compatConfigs() *cobra.Command {
 	cmd := t.command("kafka-configs", "kafka-configs.sh: configs of topics and brokers", "kvorum topic alter-config` or `kvorum cluster config",
 		"  kvorum compat kafka-configs --bootstrap-server 127.0.0.1:9092 --describe --entity-type topics --entity-name orders\n"+
 			"  kvorum compat kafka-configs --bootstrap-server 127.0.0.1:9092 --alter --entity-type brokers --entity-default --add-config log.cleaner.threads=2", t.run)
+	actions(cmd,
+		action{&t.alter, "alter", "change configs"},
+		action{&t.describe, "describe", "show configs that were set"},
+	)
 	f := cmd.Flags()
-	f.BoolVar(&t.alter, "alter", false, "change configs")
-	f.BoolVar(&t.describe, "describe", false, "show configs that were set")
 	f.BoolVar(&t.all, "all", false, "show all configs")
 	f.StringVar(&t.entityType, "entity-type", "", "topics or brokers")
 	f.StringVar(&t.entityName, "entity-name", "", "the topic, or the broker's id")
 	f.BoolVar(&t.entityDefault, "entity-default", false, "what is set for all brokers")
 	f.StringVar(&t.add, "add-config", "", "KEY=VALUE,KEY=[VALUE,VALUE]")
 	f.StringVar(&t.remove, "delete-config", "", "KEY,KEY")
-	cmd.MarkFlagsOneRequired("alter", "describe")
-	cmd.MarkFlagsMutuallyExclusive("alter", "describe")
 	cmd.MarkFlagsMutuallyExclusive("entity-name", "entity-default")
 	must(cmd.MarkFlagRequired("entity-type"))
 	return cmd
 }
 
 func (t *configsTool) run(ctx context.Context, cmd *cobra.Command) error {
-	t.out = cmd.OutOrStdout()
 	if t.entityType != "topics" && t.entityType != "brokers" {
 		return usageError(fmt.Sprintf("--entity-type %s is not taken here: topics and brokers are", t.entityType))
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,7 +19,6 @@ type groupsTool struct {
 	list, describe, remove, members, offsets, allGroups bool
 	state                                               string
 	groups                                              []string
-	out                                                 io.Writer
 }
 
 // anyState is --state without a value.
@@ -42,24 +40,23 @@ func compatGroups() *cobra.Command {
 		}
 		return run(cmd, args)
 	}
+	actions(cmd,
+		action{&t.list, "list", "list groups"},
+		action{&t.describe, "describe", "describe groups"},
+		action{&t.remove, "delete", "delete groups"},
+	)
 	f := cmd.Flags()
-	f.BoolVar(&t.list, "list", false, "list groups")
-	f.BoolVar(&t.describe, "describe", false, "describe groups")
-	f.BoolVar(&t.remove, "delete", false, "delete groups")
 	f.BoolVar(&t.members, "members", false, "describe the members")
 	f.BoolVar(&t.offsets, "offsets", false, "describe the offsets, as without it")
 	f.BoolVar(&t.allGroups, "all-groups", false, "all groups")
 	f.StringArrayVar(&t.groups, "group", nil, "group; may be given more than once")
 	f.StringVar(&t.state, "state", "", "describe or list the states; with --list also states, separated by commas")
 	f.Lookup("state").NoOptDefVal = anyState
-	cmd.MarkFlagsOneRequired("list", "describe", "delete")
-	cmd.MarkFlagsMutuallyExclusive("list", "describe", "delete")
 	cmd.MarkFlagsMutuallyExclusive("members", "offsets", "state")
 	return cmd
 }
 
 func (t *groupsTool) run(ctx context.Context, cmd *cobra.Command) error {
-	t.out = cmd.OutOrStdout()
 	if t.list {
 		return t.runList(ctx)
 	}

@@ -75,7 +75,7 @@ func (t *offsetsTool) run(ctx context.Context, cmd *cobra.Command) error {
 	}
 	for _, p := range chosen {
 		if offset, ok := found[p.Topic][p.Partition]; ok && offset >= 0 {
-			fmt.Fprintf(cmd.OutOrStdout(), "%s:%d:%d\n", p.Topic, p.Partition, offset)
+			fmt.Fprintf(t.out, "%s:%d:%d\n", p.Topic, p.Partition, offset)
 		}
 	}
 	return nil
@@ -206,18 +206,18 @@ func (t *recordsTool) run(ctx context.Context, cmd *cobra.Command) error {
 		}
 		offsets.AddOffset(p.Topic, p.Partition, p.Offset, -1)
 	}
-	fmt.Fprintln(cmd.OutOrStdout(), "Executing records delete operation")
+	fmt.Fprintln(t.out, "Executing records delete operation")
 	answers, err := t.admin.DeleteRecords(ctx, offsets)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(cmd.OutOrStdout(), "Records delete operation completed:")
+	fmt.Fprintln(t.out, "Records delete operation completed:")
 	for _, o := range offsets.Sorted() {
 		r, _ := answers.Lookup(o.Topic, o.Partition)
 		if r.Err != nil {
-			fmt.Fprintf(cmd.OutOrStdout(), "partition: %s-%d\terror: %s\n", o.Topic, o.Partition, javaError(r.Err, nil))
+			fmt.Fprintf(t.out, "partition: %s-%d\terror: %s\n", o.Topic, o.Partition, javaError(r.Err, nil))
 		} else {
-			fmt.Fprintf(cmd.OutOrStdout(), "partition: %s-%d\tlow_watermark: %d\n", o.Topic, o.Partition, r.LowWatermark)
+			fmt.Fprintf(t.out, "partition: %s-%d\tlow_watermark: %d\n", o.Topic, o.Partition, r.LowWatermark)
 		}
 	}
 	return nil

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"regexp"
 	"slices"
 	"strconv"
@@ -25,7 +24,6 @@ type topicsTool struct {
 	configs                                                                []string
 	ifExists, ifNotExists, excludeInternal                                 bool
 	underReplicated, unavailable, underMinISR, atMinISR, overrides, chosen bool
-	out                                                                    io.Writer
 }
 
 func compatTopics() *cobra.Command {
@@ -33,12 +31,14 @@ func compatTopics() *cobra.Command {
 	cmd := t.command("kafka-topics", "kafka-topics.sh: create, list, describe, alter and delete topics", "kvorum topic",
 		"  kvorum compat kafka-topics --bootstrap-server 127.0.0.1:9092 --create --topic orders --partitions 3\n"+
 			"  kvorum compat kafka-topics --bootstrap-server 127.0.0.1:9092 --describe --under-replicated-partitions", t.run)
+	actions(cmd,
+		action{&t.create, "create", "create a topic"},
+		action{&t.list, "list", "list the topics"},
+		action{&t.describe, "describe", "describe topics"},
+		action{&t.alter, "alter", "raise the number of partitions"},
+		action{&t.remove, "delete", "delete topics"},
+	)
 	f := cmd.Flags()
-	f.BoolVar(&t.create, "create", false, "create a topic")
-	f.BoolVar(&t.list, "list", false, "list the topics")
-	f.BoolVar(&t.describe, "describe", false, "describe topics")
-	f.BoolVar(&t.alter, "alter", false, "raise the number of partitions")
-	f.BoolVar(&t.remove, "delete", false, "delete topics")
 	f.StringVar(&t.topic, "topic", "", "the topic, or a pattern")
 	f.Int32Var(&t.partitions, "partitions", -1, "number of partitions")
 	f.Int32Var(&t.replication, "replication-factor", -1, "replicas of each partition")
@@ -52,13 +52,10 @@ func compatTopics() *cobra.Command {
 	f.BoolVar(&t.underMinISR, "under-min-isr-partitions", false, "only such partitions")
 	f.BoolVar(&t.atMinISR, "at-min-isr-partitions", false, "only such partitions")
 	f.BoolVar(&t.overrides, "topics-with-overrides", false, "only topics with configs of their own")
-	cmd.MarkFlagsOneRequired("create", "list", "describe", "alter", "delete")
-	cmd.MarkFlagsMutuallyExclusive("create", "list", "describe", "alter", "delete")
 	return cmd
 }
 
 func (t *topicsTool) run(ctx context.Context, cmd *cobra.Command) error {
-	t.out = cmd.OutOrStdout()
 	if t.topic == "" && (t.create || t.alter || t.remove) {
 		return usageError("--topic is missing")
 	}

@@ -47,6 +47,16 @@ func (o *output) print(cmd *cobra.Command, value any, rows [][]string) error {
 	return o.check()
 }
 
+// printOr is print, with a sentence in the place of a table that has a heading
+// alone.
+func (o *output) printOr(cmd *cobra.Command, nothing string, value any, rows [][]string) error {
+	if o.table() && len(rows) < 2 {
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), nothing)
+		return err
+	}
+	return o.print(cmd, value, rows)
+}
+
 // tables writes several tables with an empty line between them, leaving out those
 // that have a heading alone; or value, where a program reads it.
 func (o *output) tables(cmd *cobra.Command, value any, tables ...[][]string) error {

@@ -49,11 +49,7 @@ func showMoving(cmd *cobra.Command, out *output, moving []admin.Moving) error {
 	for _, m := range moving {
 		rows = append(rows, []string{m.Topic + "-" + strconv.Itoa(int(m.Partition)), ids(m.Replicas), ids(m.Adding), ids(m.Removing), ids(m.CaughtUp)})
 	}
-	if len(moving) == 0 && out.table() {
-		fmt.Fprintln(cmd.OutOrStdout(), "nothing is moving")
-		return nil
-	}
-	return out.print(cmd, moving, rows)
+	return out.printOr(cmd, "nothing is moving", moving, rows)
 }
 
 func partitionsCancel(flags *brokerFlags) *cobra.Command {
@@ -115,11 +111,7 @@ func partitionsElect(flags *brokerFlags) *cobra.Command {
 				for _, e := range plan {
 					rows = append(rows, []string{e.Topic + "-" + strconv.Itoa(int(e.Partition)), known(int64(e.Leader)), strconv.Itoa(int(e.Preferred))})
 				}
-				if len(plan) == 0 && out.table() {
-					fmt.Fprintln(cmd.OutOrStdout(), "no leader would change")
-					return nil
-				}
-				return out.print(cmd, plan, rows)
+				return out.printOr(cmd, "no leader would change", plan, rows)
 			})
 		},
 	}
