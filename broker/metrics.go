@@ -9,78 +9,132 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"kvorum/broker/coordinator"
 	"kvorum/broker/handler"
+	"kvorum/broker/replica"
+	"kvorum/broker/storage"
 	"kvorum/internal/kafka"
 )
 
 // The metrics of a broker have the names of Kafka's beans: "kafka_", the type
 // without Kafka in front and Metrics at the end, the name, all in snake case; a
 // meter (...PerSec) is a counter (..._total). docs/operations.md has the table.
-func desc(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc(name, help, labels, nil)
+// What kvorum alone has begins with "kvorum_".
+
+// metric is a value that is read from a T.
+type metric[T any] struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+	read func(T) float64
+}
+
+// number is what a metric is read as.
+type number interface{ ~int | ~int64 | ~float64 }
+
+func gauge[T any, N number](name, help string, read func(T) N, labels ...string) metric[T] {
+	return metric[T]{prometheus.NewDesc(name, help, labels, nil), prometheus.GaugeValue, func(from T) float64 { return float64(read(from)) }}
+}
+
+func counter[T any](name, help string, read func(T) int64, labels ...string) metric[T] {
+	return metric[T]{prometheus.NewDesc(name, help, labels, nil), prometheus.CounterValue, func(from T) float64 { return float64(read(from)) }}
+}
+
+// collect reads all metrics from a value, under the same labels.
+func collect[T any](out chan<- prometheus.Metric, all []metric[T], from T, labels ...string) {
+	for _, m := range all {
+		out <- prometheus.MustNewConstMetric(m.desc, m.kind, m.read(from), labels...)
+	}
 }
 
 // kafka.server:type=BrokerTopicMetrics.
-var (
-	descMessagesIn    = desc("kafka_broker_topic_messages_in_total", "Records that producers wrote.", "topic")
-	descBytesIn       = desc("kafka_broker_topic_bytes_in_total", "Bytes that producers wrote.", "topic")
-	descBytesOut      = desc("kafka_broker_topic_bytes_out_total", "Bytes that consumers read.", "topic")
-	descBytesRejected = desc("kafka_broker_topic_bytes_rejected_total", "Bytes of batches that were too large.", "topic")
-	descProduce       = desc("kafka_broker_topic_total_produce_requests_total", "Produce requests, one for each partition.", "topic")
-	descFailedProduce = desc("kafka_broker_topic_failed_produce_requests_total", "Of these, those that failed.", "topic")
-	descFetch         = desc("kafka_broker_topic_total_fetch_requests_total", "Fetch requests, one for each partition.", "topic")
-	descFailedFetch   = desc("kafka_broker_topic_failed_fetch_requests_total", "Of these, those that failed.", "topic")
-	descReplicatedOut = desc("kafka_broker_topic_replication_bytes_out_total", "Bytes that followers read here.")
-	descReplicatedIn  = desc("kafka_broker_topic_replication_bytes_in_total", "Bytes that this broker fetched as a follower.")
-)
+var topicMetrics = []metric[*handler.TopicCounts]{
+	counter("kafka_broker_topic_messages_in_total", "Records that producers wrote.", func(t *handler.TopicCounts) int64 { return t.MessagesIn.Load() }, "topic"),
+	counter("kafka_broker_topic_bytes_in_total", "Bytes that producers wrote.", func(t *handler.TopicCounts) int64 { return t.BytesIn.Load() }, "topic"),
+	counter("kafka_broker_topic_bytes_out_total", "Bytes that consumers read.", func(t *handler.TopicCounts) int64 { return t.BytesOut.Load() }, "topic"),
+	counter("kafka_broker_topic_bytes_rejected_total", "Bytes of batches that were too large.", func(t *handler.TopicCounts) int64 { return t.BytesRejected.Load() }, "topic"),
+	counter("kafka_broker_topic_total_produce_requests_total", "Produce requests, one for each partition.", func(t *handler.TopicCounts) int64 { return t.ProduceRequests.Load() }, "topic"),
+	counter("kafka_broker_topic_failed_produce_requests_total", "Of these, those that failed.", func(t *handler.TopicCounts) int64 { return t.FailedProduceRequests.Load() }, "topic"),
+	counter("kafka_broker_topic_total_fetch_requests_total", "Fetch requests, one for each partition.", func(t *handler.TopicCounts) int64 { return t.FetchRequests.Load() }, "topic"),
+	counter("kafka_broker_topic_failed_fetch_requests_total", "Of these, those that failed.", func(t *handler.TopicCounts) int64 { return t.FailedFetchRequests.Load() }, "topic"),
+}
 
-// kafka.server:type=ReplicaManager.
-var (
-	descPartitions      = desc("kafka_replica_manager_partition_count", "Partitions that are hosted here.")
-	descLeaders         = desc("kafka_replica_manager_leader_count", "Partitions that are led here.")
-	descOfflineReplicas = desc("kafka_replica_manager_offline_replica_count", "Partitions whose log directory has failed.")
-	descUnderReplicated = desc("kafka_replica_manager_under_replicated_partitions", "Led partitions with fewer in-sync replicas than replicas.")
-	descUnderMinISR     = desc("kafka_replica_manager_under_min_isr_partition_count", "Led partitions with fewer in-sync replicas than min.insync.replicas: acks=all fails.")
-	descAtMinISR        = desc("kafka_replica_manager_at_min_isr_partition_count", "Led partitions with just min.insync.replicas in-sync replicas.")
-	descShrinks         = desc("kafka_replica_manager_isr_shrinks_total", "In-sync replicas that were taken out.")
-	descExpands         = desc("kafka_replica_manager_isr_expands_total", "In-sync replicas that were taken in.")
-	descFailedISR       = desc("kafka_replica_manager_failed_isr_updates_total", "Changes of the in-sync replicas that the controllers refused.")
-)
+// kafka.server:type=BrokerTopicMetrics, what has no topic, and ReplicaManager.
+var replicaMetrics = []metric[replica.Counts]{
+	counter("kafka_broker_topic_replication_bytes_out_total", "Bytes that followers read here.", func(n replica.Counts) int64 { return n.ReplicationBytesOut }),
+	counter("kafka_broker_topic_replication_bytes_in_total", "Bytes that this broker fetched as a follower.", func(n replica.Counts) int64 { return n.ReplicationBytesIn }),
+	gauge("kafka_replica_manager_partition_count", "Partitions that are hosted here.", func(n replica.Counts) int { return n.Partitions }),
+	gauge("kafka_replica_manager_leader_count", "Partitions that are led here.", func(n replica.Counts) int { return n.Leaders }),
+	gauge("kafka_replica_manager_offline_replica_count", "Partitions whose log directory has failed.", func(n replica.Counts) int { return n.Offline }),
+	gauge("kafka_replica_manager_under_replicated_partitions", "Led partitions with fewer in-sync replicas than replicas.", func(n replica.Counts) int { return n.UnderReplicated }),
+	gauge("kafka_replica_manager_under_min_isr_partition_count", "Led partitions with fewer in-sync replicas than min.insync.replicas: acks=all fails.", func(n replica.Counts) int { return n.UnderMinISR }),
+	gauge("kafka_replica_manager_at_min_isr_partition_count", "Led partitions with just min.insync.replicas in-sync replicas.", func(n replica.Counts) int { return n.AtMinISR }),
+	counter("kafka_replica_manager_isr_shrinks_total", "In-sync replicas that were taken out.", func(n replica.Counts) int64 { return n.ISRShrinks }),
+	counter("kafka_replica_manager_isr_expands_total", "In-sync replicas that were taken in.", func(n replica.Counts) int64 { return n.ISRExpands }),
+	counter("kafka_replica_manager_failed_isr_updates_total", "Changes of the in-sync replicas that the controllers refused.", func(n replica.Counts) int64 { return n.FailedISRUpdates }),
+}
 
-// kafka.log:type=Log and LogManager.
-var (
-	descOfflineDirs = desc("kafka_log_manager_offline_log_directory_count", "Log directories that have failed.")
-	descOpenLogs    = desc("kvorum_log_open_logs", "Logs that are open; the others are opened when they are used.")
-	descOpenBytes   = desc("kvorum_log_open_bytes", "Bytes of the logs that are open.")
-	descLogSize     = desc("kafka_log_size", "Bytes of a partition's log.", "topic", "partition")
-	descLogSegments = desc("kafka_log_num_log_segments", "Segments of a partition's log.", "topic", "partition")
-	descLogEnd      = desc("kafka_log_log_end_offset", "End of a partition's log, exclusive.", "topic", "partition")
-	descLogStart    = desc("kafka_log_log_start_offset", "First offset of a partition's log.", "topic", "partition")
-)
+// directories is what the log directories hold now.
+type directories struct {
+	offline, open int
+	bytes         int64
+}
+
+// kafka.log:type=LogManager.
+var directoryMetrics = []metric[directories]{
+	gauge("kafka_log_manager_offline_log_directory_count", "Log directories that have failed.", func(d directories) int { return d.offline }),
+	gauge("kvorum_log_open_logs", "Logs that are open; the others are opened when they are used.", func(d directories) int { return d.open }),
+	gauge("kvorum_log_open_bytes", "Bytes of the logs that are open.", func(d directories) int64 { return d.bytes }),
+}
+
+// kafka.log:type=Log.
+var logMetrics = []metric[*storage.Log]{
+	gauge("kafka_log_size", "Bytes of a partition's log.", func(l *storage.Log) int64 { return l.Size() }, "topic", "partition"),
+	gauge("kafka_log_num_log_segments", "Segments of a partition's log.", func(l *storage.Log) int { return l.SegmentCount() }, "topic", "partition"),
+	gauge("kafka_log_log_end_offset", "End of a partition's log, exclusive.", func(l *storage.Log) kafka.Offset { return l.LogEnd() }, "topic", "partition"),
+	gauge("kafka_log_log_start_offset", "First offset of a partition's log.", func(l *storage.Log) kafka.Offset { return l.LogStart() }, "topic", "partition"),
+}
+
+// kafka.server:type=group-coordinator-metrics.
+var coordinatorMetrics = []metric[*coordinator.Metrics]{
+	counter("kafka_group_coordinator_offset_commit_total", "Offsets that were committed.", func(m *coordinator.Metrics) int64 { return m.Commits.Load() }),
+	counter("kafka_group_coordinator_offset_expiration_total", "Offsets that expired.", func(m *coordinator.Metrics) int64 { return m.Expirations.Load() }),
+	counter("kafka_group_coordinator_offset_deletion_total", "Offsets that were deleted.", func(m *coordinator.Metrics) int64 { return m.Deletions.Load() }),
+	counter("kafka_group_coordinator_group_completed_rebalance_total", "Rebalances that came to their end.", func(m *coordinator.Metrics) int64 { return m.Rebalances.Load() }),
+	counter("kafka_group_coordinator_partition_load_total", "Partitions of __consumer_offsets that were loaded.", func(m *coordinator.Metrics) int64 { return m.Loads.Load() }),
+	counter("kafka_group_coordinator_partition_load_failed_total", "Loads that failed.", func(m *coordinator.Metrics) int64 { return m.LoadFailures.Load() }),
+	counter("kvorum_group_coordinator_commit_timeouts_total", "Answers that did not wait for the high watermark any longer.", func(m *coordinator.Metrics) int64 { return m.CommitTimeouts.Load() }),
+	counter("kvorum_group_coordinator_failed_appends_total", "Batches of decisions that could not be written.", func(m *coordinator.Metrics) int64 { return m.FailedAppends.Load() }),
+}
 
 // kafka.coordinator.group:type=GroupMetadataManager and group-coordinator-metrics.
 var (
-	descGroups           = desc("kafka_group_metadata_manager_num_groups", "Groups that are coordinated here.")
-	descGroupsByState    = desc("kafka_group_coordinator_group_count", "Groups that are coordinated here, by state.", "state")
-	descCommits          = desc("kafka_group_coordinator_offset_commit_total", "Offsets that were committed.")
-	descExpirations      = desc("kafka_group_coordinator_offset_expiration_total", "Offsets that expired.")
-	descDeletions        = desc("kafka_group_coordinator_offset_deletion_total", "Offsets that were deleted.")
-	descRebalances       = desc("kafka_group_coordinator_group_completed_rebalance_total", "Rebalances that came to their end.")
-	descLoads            = desc("kafka_group_coordinator_partition_load_total", "Partitions of __consumer_offsets that were loaded.")
-	descLoadFailures     = desc("kafka_group_coordinator_partition_load_failed_total", "Loads that failed.")
-	descCommitTimeouts   = desc("kvorum_group_coordinator_commit_timeouts_total", "Answers that did not wait for the high watermark any longer.")
-	descCoordinatorFails = desc("kvorum_group_coordinator_failed_appends_total", "Batches of decisions that could not be written.")
+	groupMetrics = []metric[int]{
+		gauge("kafka_group_metadata_manager_num_groups", "Groups that are coordinated here.", func(n int) int { return n }),
+	}
+	groupStateMetrics = []metric[int]{
+		gauge("kafka_group_coordinator_group_count", "Groups that are coordinated here, by state.", func(n int) int { return n }, "state"),
+	}
 )
 
+// followed is how far a broker follows its controllers.
+type followed struct {
+	state          State
+	offset         kafka.Offset
+	timestampMs    int64
+	lagMs          int64
+	silenceSeconds float64
+	fenced         int
+}
+
 // kafka.server:type=KafkaServer and broker-metadata-metrics, and kvorum's own.
-var (
-	descState       = desc("kafka_server_broker_state", "State of the broker: 1 starting, 2 recovery, 3 running, 6 pending controlled shutdown, 7 shutting down.")
-	descApplied     = desc("kafka_broker_metadata_last_applied_record_offset", "Last offset of the metadata log that this broker acts on.")
-	descAppliedTime = desc("kafka_broker_metadata_last_applied_record_timestamp", "When that record was written, in milliseconds since 1970.")
-	descAppliedLag  = desc("kafka_broker_metadata_last_applied_record_lag_ms", "How long ago that was, in milliseconds.")
-	descSilence     = desc("kvorum_broker_seconds_since_controller", "Seconds since an active controller last answered a heartbeat of this broker.")
-	descFenced      = desc("kvorum_broker_fenced", "1 while the controllers hold this broker back from leading, else 0.")
-)
+var lifecycleMetrics = []metric[followed]{
+	gauge("kafka_server_broker_state", "State of the broker: 1 starting, 2 recovery, 3 running, 6 pending controlled shutdown, 7 shutting down.", func(f followed) int { return int(f.state) }),
+	gauge("kafka_broker_metadata_last_applied_record_offset", "Last offset of the metadata log that this broker acts on.", func(f followed) kafka.Offset { return f.offset }),
+	gauge("kafka_broker_metadata_last_applied_record_timestamp", "When that record was written, in milliseconds since 1970.", func(f followed) int64 { return f.timestampMs }),
+	gauge("kafka_broker_metadata_last_applied_record_lag_ms", "How long ago that was, in milliseconds.", func(f followed) int64 { return f.lagMs }),
+	gauge("kvorum_broker_seconds_since_controller", "Seconds since an active controller last answered a heartbeat of this broker.", func(f followed) float64 { return f.silenceSeconds }),
+	gauge("kvorum_broker_fenced", "1 while the controllers hold this broker back from leading, else 0.", func(f followed) int { return f.fenced }),
+}
 
 // groupsTimeout bounds how long a scrape waits for the coordinators' loops.
 const groupsTimeout = 2 * time.Second
@@ -97,74 +151,28 @@ func (c collector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector.
 func (c collector) Collect(out chan<- prometheus.Metric) {
-	s := sink{out}
-	c.lifecycle(s)
-	c.topics(s)
-	c.replicas(s)
-	c.logs(s)
-	c.groups(s)
+	collect(out, lifecycleMetrics, c.b.followed())
+	c.b.handlers.EachTopic(func(topic string, t *handler.TopicCounts) { collect(out, topicMetrics, t, topic) })
+	collect(out, replicaMetrics, c.b.services.replicas.Counts())
+	c.logs(out)
+	c.groups(out)
 }
 
-// sink takes metrics.
-type sink struct{ out chan<- prometheus.Metric }
-
-func (s sink) gauge(d *prometheus.Desc, v float64, labels ...string) {
-	s.out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-}
-
-func (s sink) counter(d *prometheus.Desc, v int64, labels ...string) {
-	s.out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
-}
-
-func (c collector) lifecycle(s sink) {
-	h := c.b.Health()
-	at := c.b.publisher.image.Load().At()
-	s.gauge(descState, float64(c.b.State()))
-	s.gauge(descApplied, float64(at.Offset))
-	s.gauge(descAppliedTime, float64(at.TimestampMs))
-	s.gauge(descAppliedLag, float64(max(0, time.Now().UnixMilli()-at.TimestampMs)))
-	s.gauge(descSilence, h.SecondsSinceController)
-	fenced := 0.0
+func (b *Broker) followed() followed {
+	h, at := b.Health(), b.publisher.image.Load().At()
+	f := followed{state: b.State(), offset: at.Offset, timestampMs: at.TimestampMs, silenceSeconds: h.SecondsSinceController}
+	f.lagMs = max(0, time.Now().UnixMilli()-at.TimestampMs)
 	if h.Fenced {
-		fenced = 1
+		f.fenced = 1
 	}
-	s.gauge(descFenced, fenced)
+	return f
 }
 
-func (c collector) topics(s sink) {
-	c.b.handlers.EachTopic(func(topic string, t *handler.TopicCounts) {
-		s.counter(descMessagesIn, t.MessagesIn.Load(), topic)
-		s.counter(descBytesIn, t.BytesIn.Load(), topic)
-		s.counter(descBytesOut, t.BytesOut.Load(), topic)
-		s.counter(descBytesRejected, t.BytesRejected.Load(), topic)
-		s.counter(descProduce, t.ProduceRequests.Load(), topic)
-		s.counter(descFailedProduce, t.FailedProduceRequests.Load(), topic)
-		s.counter(descFetch, t.FetchRequests.Load(), topic)
-		s.counter(descFailedFetch, t.FailedFetchRequests.Load(), topic)
-	})
-}
-
-func (c collector) replicas(s sink) {
-	n := c.b.services.replicas.Counts()
-	s.counter(descReplicatedOut, n.ReplicationBytesOut)
-	s.counter(descReplicatedIn, n.ReplicationBytesIn)
-	s.gauge(descPartitions, float64(n.Partitions))
-	s.gauge(descLeaders, float64(n.Leaders))
-	s.gauge(descOfflineReplicas, float64(n.Offline))
-	s.gauge(descUnderReplicated, float64(n.UnderReplicated))
-	s.gauge(descUnderMinISR, float64(n.UnderMinISR))
-	s.gauge(descAtMinISR, float64(n.AtMinISR))
-	s.counter(descShrinks, n.ISRShrinks)
-	s.counter(descExpands, n.ISRExpands)
-	s.counter(descFailedISR, n.FailedISRUpdates)
-}
-
-func (c collector) logs(s sink) {
+func (c collector) logs(out chan<- prometheus.Metric) {
 	dirs := c.b.dirs
-	s.gauge(descOfflineDirs, float64(len(c.b.cfg.Node.LogDirs)-len(dirs.Online())))
-	open, bytes := dirs.SizeOf()
-	s.gauge(descOpenLogs, float64(open))
-	s.gauge(descOpenBytes, float64(bytes))
+	d := directories{offline: len(c.b.cfg.Node.LogDirs) - len(dirs.Online())}
+	d.open, d.bytes = dirs.SizeOf()
+	collect(out, directoryMetrics, d)
 	if !c.b.cfg.Node.Broker.PartitionMetrics {
 		return
 	}
@@ -176,24 +184,12 @@ func (c collector) logs(s sink) {
 		if err != nil {
 			continue // deleted meanwhile, or offline
 		}
-		topic, partition := stored.Partition.Topic, strconv.Itoa(int(stored.Partition.Partition))
-		s.gauge(descLogSize, float64(log.Size()), topic, partition)
-		s.gauge(descLogSegments, float64(log.SegmentCount()), topic, partition)
-		s.gauge(descLogEnd, float64(log.LogEnd()), topic, partition)
-		s.gauge(descLogStart, float64(log.LogStart()), topic, partition)
+		collect(out, logMetrics, log, stored.Partition.Topic, strconv.Itoa(int(stored.Partition.Partition)))
 	}
 }
 
-func (c collector) groups(s sink) {
-	m := c.b.services.groups.Metrics()
-	s.counter(descCommits, m.Commits.Load())
-	s.counter(descExpirations, m.Expirations.Load())
-	s.counter(descDeletions, m.Deletions.Load())
-	s.counter(descRebalances, m.Rebalances.Load())
-	s.counter(descLoads, m.Loads.Load())
-	s.counter(descLoadFailures, m.LoadFailures.Load())
-	s.counter(descCommitTimeouts, m.CommitTimeouts.Load())
-	s.counter(descCoordinatorFails, m.FailedAppends.Load())
+func (c collector) groups(out chan<- prometheus.Metric) {
+	collect(out, coordinatorMetrics, c.b.services.groups.Metrics())
 	ctx, cancel := context.WithTimeout(context.Background(), groupsTimeout)
 	defer cancel()
 	req := kmsg.NewPtrListGroupsRequest()
@@ -206,53 +202,8 @@ func (c collector) groups(s sink) {
 	for i := range list.Groups {
 		states[list.Groups[i].GroupState]++
 	}
-	s.gauge(descGroups, float64(len(list.Groups)))
+	collect(out, groupMetrics, len(list.Groups))
 	for state, n := range states {
-		s.gauge(descGroupsByState, float64(n), strings.ToLower(state))
+		collect(out, groupStateMetrics, n, strings.ToLower(state))
 	}
-}
-
-// Health is what a broker says of itself.
-type Health struct {
-	State string `json:"state"`
-	// Alive is whether its loop turns; NotReady says why it does not serve all that
-	// it should, and is empty for a broker that does.
-	Alive    bool     `json:"alive"`
-	NotReady []string `json:"not_ready,omitempty"`
-	Fenced   bool     `json:"fenced"`
-	// Offset is the last of the metadata log that the broker acts on.
-	Offset kafka.Offset `json:"metadata_offset"`
-	// SecondsSinceController is how long no active controller has answered a
-	// heartbeat; -1: none has yet.
-	SecondsSinceController float64 `json:"seconds_since_controller"`
-	OfflineDirectories     int     `json:"offline_log_directories"`
-}
-
-// stalled is after how long a loop that has not turned is held for dead: it has
-// something to do each broker.heartbeat.interval.ms, 2 s by default.
-const stalled = 60 * time.Second
-
-// Health is the broker's health now. Safe for concurrent use.
-func (b *Broker) Health() Health {
-	im := b.publisher.image.Load()
-	h := Health{State: b.State().String(), Offset: im.At().Offset, Fenced: true, OfflineDirectories: len(b.cfg.Node.LogDirs) - len(b.dirs.Online())}
-	if own := im.Broker(kafka.BrokerID(b.cfg.Node.ID)); own != nil && own.Epoch == b.registrar.Epoch() {
-		h.Fenced = own.Fenced
-	}
-	turned, heard := b.registrar.turnedAt(), b.registrar.heardAt()
-	h.Alive = turned.IsZero() || time.Since(turned) < stalled // it has not begun, or goes on
-	h.SecondsSinceController = -1
-	if !heard.IsZero() {
-		h.SecondsSinceController = time.Since(heard).Seconds()
-	}
-	switch state := b.State(); {
-	case state != Running:
-		h.NotReady = append(h.NotReady, "the broker is "+h.State)
-	case h.Fenced:
-		h.NotReady = append(h.NotReady, "the controllers hold the broker fenced")
-	}
-	if !h.Alive {
-		h.NotReady = append(h.NotReady, "the broker's loop stands still")
-	}
-	return h
 }
