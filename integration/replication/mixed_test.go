@@ -17,17 +17,7 @@ import (
 // reassignment to the same replicas in another order, and has it elected.
 func lead(ctx context.Context, t *testing.T, admin *kadm.Client, topic string, partitions int, order []int32) {
 	t.Helper()
-	var req kadm.AlterPartitionAssignmentsReq
-	for p := range partitions {
-		req.Assign(topic, int32(p), order)
-	}
-	await(ctx, t, "reassignment", func(ctx context.Context) error {
-		answer, err := admin.AlterPartitionAssignments(ctx, req)
-		if err != nil {
-			return err
-		}
-		return answer.Error()
-	})
+	reassign(ctx, t, admin, topic, partitions, order)
 	await(ctx, t, fmt.Sprintf("election of broker %d", order[0]), func(ctx context.Context) error {
 		if _, err := admin.ElectLeaders(ctx, kadm.ElectPreferredReplica, nil); err != nil {
 			return err

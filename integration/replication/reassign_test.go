@@ -17,9 +17,9 @@ import (
 	"kvorum/integration/cluster"
 )
 
-// move gives all partitions of a topic other replicas and waits until they are
-// those and all in sync.
-func move(ctx context.Context, t *testing.T, admin *kadm.Client, topic string, partitions int, replicas []int32) {
+// reassign asks for the same replicas, the first of them preferred, for all
+// partitions of a topic.
+func reassign(ctx context.Context, t *testing.T, admin *kadm.Client, topic string, partitions int, replicas []int32) {
 	t.Helper()
 	var req kadm.AlterPartitionAssignmentsReq
 	for p := range partitions {
@@ -29,6 +29,13 @@ func move(ctx context.Context, t *testing.T, admin *kadm.Client, topic string, p
 		answer, err := admin.AlterPartitionAssignments(ctx, req)
 		return errors.Join(err, answer.Error())
 	})
+}
+
+// move gives all partitions of a topic other replicas and waits until they are
+// those and all in sync.
+func move(ctx context.Context, t *testing.T, admin *kadm.Client, topic string, partitions int, replicas []int32) {
+	t.Helper()
+	reassign(ctx, t, admin, topic, partitions, replicas)
 	await(ctx, t, fmt.Sprintf("replicas %v", replicas), func(ctx context.Context) error {
 		topics, err := admin.ListTopics(ctx, topic)
 		if err != nil {
