@@ -12,7 +12,6 @@ import (
 
 	"kvorum/integration/bench/broker"
 	"kvorum/integration/cluster"
-	"kvorum/integration/process"
 )
 
 // TestControllers measures three controllers with three bench brokers. The
@@ -38,9 +37,7 @@ func TestControllers(t *testing.T) {
 func memory(t *testing.T, s side, q *cluster.Quorum) {
 	t.Helper()
 	time.Sleep(sizes.idle)
-	n := q.Controllers[q.Active(t.Context(), t)].(interface{ Process() *process.Process })
-	mib := float64(n.Process().ResidentBytes()) / (1 << 20)
-	note(t, s, "active controller resident, idle", "60 MiB", mib, fmt.Sprintf("%.0f MiB", mib))
+	noteResident(t, s, "active controller resident, idle", "60 MiB", q.Controllers[q.Active(t.Context(), t)].(running))
 }
 
 // names makes topic names that no other benchmark of the run has.
@@ -52,37 +49,12 @@ func name() string { return fmt.Sprintf("topic-%d", names.Add(1)) }
 // many connections as there may be requests outstanding.
 func creation(t *testing.T, s side, q *cluster.Quorum, outstanding int, d time.Duration) {
 	t.Helper()
-	var wait sync.WaitGroup
-	took := make([][]time.Duration, outstanding)
-	failed := make([]error, outstanding)
-	began := time.Now()
-	for i := range outstanding {
-		wait.Go(func() {
-			c := client{addresses: q.Addresses}
-			defer c.close()
-			for time.Since(began) < d && failed[i] == nil {
-				start := time.Now()
-				failed[i] = c.do(t.Context(), func(conn *broker.Conn) error { return create(conn, name(), 1, callPatience) })
-				took[i] = append(took[i], time.Since(start))
-			}
-		})
-	}
-	wait.Wait()
-	elapsed := time.Since(began)
-	if err := errors.Join(failed...); err != nil {
-		t.Fatalf("create topics with %d outstanding: %v", outstanding, err)
-	}
-	var all []time.Duration
-	for _, one := range took {
-		all = append(all, one...)
-	}
-	rate, target, p50 := float64(len(all))/elapsed.Seconds(), "", "3 ms"
+	r := createTopics(t, q.Addresses, 3, outstanding, d, 1<<30)
+	target, p50 := "", "3 ms"
 	if outstanding > 1 {
 		target, p50 = "5,000/s", ""
 	}
-	note(t, s, fmt.Sprintf("topics created, %d outstanding", outstanding), target, rate, fmt.Sprintf("%.0f/s", rate))
-	noteDuration(t, s, fmt.Sprintf("create a topic, %d outstanding, p50", outstanding), p50, quantile(all, 0.5))
-	noteDuration(t, s, fmt.Sprintf("create a topic, %d outstanding, p99", outstanding), "", quantile(all, 0.99))
+	r.note(t, s, fmt.Sprintf("topics created, %d outstanding", outstanding), target, p50)
 }
 
 // largeCall creates topics of many partitions, each in one call.

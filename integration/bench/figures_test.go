@@ -31,7 +31,7 @@ var figures struct {
 
 // tables are the parts of docs/benchmarks.md, in their order. A run writes those
 // that it has figures for.
-var tables = []string{"controllers", "node", "memory"}
+var tables = []string{"controllers", "node", "memory", "replication"}
 
 // tableOf is the table that a test's figures stand in.
 func tableOf(t testing.TB) string {
@@ -40,6 +40,8 @@ func tableOf(t testing.TB) string {
 		return "memory"
 	case strings.HasPrefix(t.Name(), "TestNode"):
 		return "node"
+	case strings.HasPrefix(t.Name(), "TestReplication"):
+		return "replication"
 	}
 	return "controllers"
 }

@@ -16,6 +16,7 @@ import (
 
 	"kvorum/integration/cluster"
 	"kvorum/integration/peer"
+	"kvorum/integration/process"
 )
 
 // serverJVM are the options that Apache's kafka-server-start.sh gives a broker. The
@@ -23,8 +24,8 @@ import (
 var serverJVM = []string{"-Xms1G", "-Xmx1G", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent"}
 
 // nodeProperties are the same on both sides. What a round has written is gone from
-// the disk before the next one but one.
-var nodeProperties = map[string]string{"log.segment.delete.delay.ms": "1000"}
+// the disk before the next one but one, and ten minutes of load do not fill it.
+var nodeProperties = map[string]string{"log.segment.delete.delay.ms": "1000", "log.retention.check.interval.ms": "1000"}
 
 // benchNode runs a benchmark on one combined node of kvorum and then of Apache. The
 // short form is for kvorum alone: TestNodeTraffic shows that Apache's side works, and
@@ -83,7 +84,7 @@ func firstOf(ctx context.Context, bootstrap string) error {
 	return client.ProduceSync(ctx, &kgo.Record{Topic: "first", Value: []byte("record")}).FirstErr()
 }
 
-func createOn(t *testing.T, bootstrap, topic string, partitions int32) {
+func createOn(t *testing.T, bootstrap, topic string, partitions int32, replicas int16) {
 	t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(bootstrap))
 	if err != nil {
@@ -92,7 +93,7 @@ func createOn(t *testing.T, bootstrap, topic string, partitions int32) {
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if _, err := kadm.NewClient(client).CreateTopic(ctx, partitions, 1, nil, topic); err != nil {
+	if _, err := kadm.NewClient(client).CreateTopic(ctx, partitions, replicas, nil, topic); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -124,8 +125,11 @@ func writeEach(t *testing.T, bootstrap, topic string, partitions int) {
 	}
 }
 
-// cpuSeconds is the processor time that the node's process has used.
-func cpuSeconds(t *testing.T, node *cluster.Single) float64 {
+// running is what has a process.
+type running interface{ Process() *process.Process }
+
+// cpuSeconds is the processor time that a node's process has used.
+func cpuSeconds(t *testing.T, node running) float64 {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", node.Process().PID()))
 	if err != nil {

@@ -64,7 +64,7 @@ type rates struct {
 // transfer writes and reads a topic of its own once.
 func (c contender) transfer(t *testing.T, r *rates, topic string, size, total int) {
 	t.Helper()
-	createOn(t, c.node.Bootstrap, topic, 6)
+	createOn(t, c.node.Bootstrap, topic, 6, 1)
 	settleDisk()
 	gigabytes := float64(total) / 1e9
 	cpu, began := cpuSeconds(t, c.node), time.Now()
@@ -114,7 +114,7 @@ func spread(all []float64) (least, median, most float64) {
 func measureLatency(t *testing.T, both []contender) {
 	t.Helper()
 	for _, c := range both {
-		createOn(t, c.node.Bootstrap, "steady", 6)
+		createOn(t, c.node.Bootstrap, "steady", 6, 1)
 	}
 	for _, rate := range []int{1000, 5000} {
 		for _, c := range both {

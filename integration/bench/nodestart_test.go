@@ -43,9 +43,13 @@ func startToFirst(t *testing.T, node *cluster.Single) time.Duration {
 	return time.Since(began)
 }
 
-func noteResident(t *testing.T, s side, name, target string, node *cluster.Single) {
+// noteResident notes the resident memory of nodes together.
+func noteResident(t *testing.T, s side, name, target string, nodes ...running) {
 	t.Helper()
-	mib := float64(node.Process().ResidentBytes()) / (1 << 20)
+	mib := 0.0
+	for _, n := range nodes {
+		mib += float64(n.Process().ResidentBytes()) / (1 << 20)
+	}
 	note(t, s, name, target, mib, fmt.Sprintf("%.0f MiB", mib))
 }
 
@@ -56,11 +60,11 @@ func TestNodePartitions(t *testing.T) {
 	benchNode(t, func(t *testing.T, s side, node *cluster.Single) {
 		node.StartReady(t.Context(), t)
 		began := time.Now()
-		createOn(t, node.Bootstrap, "many", int32(n))
+		createOn(t, node.Bootstrap, "many", int32(n), 1)
 		noteDuration(t, s, fmt.Sprintf("one topic of %d partitions", n), "100 ms for 5,000", time.Since(began))
 		writeEach(t, node.Bootstrap, "many", n)
 		noteDuration(t, s, fmt.Sprintf("the same until each of the %d leaders has taken a record", n), "2 s", time.Since(began))
-		createOn(t, node.Bootstrap, "more", int32(n))
+		createOn(t, node.Bootstrap, "more", int32(n), 1)
 		writeEach(t, node.Bootstrap, "more", n)
 		time.Sleep(sizes.idle)
 		noteResident(t, s, fmt.Sprintf("resident with %d idle partitions that have a record each", 2*n), "300 MiB for 10,000", node)
@@ -73,7 +77,7 @@ func TestNodeRestart(t *testing.T) {
 	n, total := sizes.restartPartitions, sizes.restartBytes
 	benchNode(t, func(t *testing.T, s side, node *cluster.Single) {
 		node.StartReady(t.Context(), t)
-		createOn(t, node.Bootstrap, "many", int32(n))
+		createOn(t, node.Bootstrap, "many", int32(n), 1)
 		produceBytes(t, node.Bootstrap, "many", 1024, total, kgo.RecordPartitioner(kgo.UniformBytesPartitioner(64<<10, false, false, nil)))
 		settleDisk()
 		what := fmt.Sprintf("restart with %d partitions, %.1f GB, to the first acknowledged record: ", n, float64(total)/1e9)

@@ -18,15 +18,15 @@ func TestNodeTopics(t *testing.T) {
 	const outstanding = 32
 	benchNode(t, func(t *testing.T, s side, node *cluster.Single) {
 		node.StartReady(t.Context(), t)
-		c := contender{s, node}
-		one := c.createTopics(t, 1, sizes.one, 1<<30)
-		one.note(t, c.side, "topics created on one node, 1 outstanding", "", "3 ms")
-		many := c.createTopics(t, outstanding, sizes.one, 1<<30)
-		many.note(t, c.side, fmt.Sprintf("topics created on one node, %d outstanding", outstanding), "1,000/s", "")
+		at := []string{node.Bootstrap}
+		one := createTopics(t, at, 1, 1, sizes.one, 1<<30)
+		one.note(t, s, "topics created on one node, 1 outstanding", "", "3 ms")
+		many := createTopics(t, at, 1, outstanding, sizes.one, 1<<30)
+		many.note(t, s, fmt.Sprintf("topics created on one node, %d outstanding", outstanding), "1,000/s", "")
 		have := len(one.took) + len(many.took)
-		have += len(c.createTopics(t, outstanding, sizes.grow, sizes.topics-have).took)
-		last := c.createTopics(t, outstanding, sizes.one, 1<<30)
-		note(t, c.side, fmt.Sprintf("the same where there are %d topics, as far as a minute makes so many", sizes.topics), "no slower", last.rate(), fmt.Sprintf("%.0f/s at %d", last.rate(), have))
+		have += len(createTopics(t, at, 1, outstanding, sizes.grow, sizes.topics-have).took)
+		last := createTopics(t, at, 1, outstanding, sizes.one, 1<<30)
+		note(t, s, fmt.Sprintf("the same where there are %d topics, as far as a minute makes so many", sizes.topics), "no slower", last.rate(), fmt.Sprintf("%.0f/s at %d", last.rate(), have))
 	})
 }
 
@@ -45,9 +45,10 @@ func (r created) note(t *testing.T, s side, name, target, p50 string) {
 	noteDuration(t, s, name+", p99", "", quantile(r.took, 0.99))
 }
 
-// createTopics creates topics for a while, at most so many, over as many
-// connections as there may be requests outstanding.
-func (c contender) createTopics(t *testing.T, outstanding int, length time.Duration, most int) (r created) {
+// createTopics creates topics of one partition for a while, at most so many, over
+// as many connections to the first address that answers as there may be requests
+// outstanding.
+func createTopics(t *testing.T, addresses []string, replicas int16, outstanding int, length time.Duration, most int) (r created) {
 	t.Helper()
 	var wait sync.WaitGroup
 	took := make([][]time.Duration, outstanding)
@@ -55,11 +56,11 @@ func (c contender) createTopics(t *testing.T, outstanding int, length time.Durat
 	began := time.Now()
 	for i := range outstanding {
 		wait.Go(func() {
-			conn := client{addresses: []string{c.node.Bootstrap}}
+			conn := client{addresses: addresses}
 			defer conn.close()
 			for len(took[i]) < most/outstanding && time.Since(began) < length && failed[i] == nil {
 				start := time.Now()
-				failed[i] = conn.do(t.Context(), func(b *broker.Conn) error { return createReplicated(b, name(), 1, 1, callPatience) })
+				failed[i] = conn.do(t.Context(), func(b *broker.Conn) error { return createReplicated(b, name(), 1, replicas, callPatience) })
 				took[i] = append(took[i], time.Since(start))
 			}
 		})
@@ -67,7 +68,7 @@ func (c contender) createTopics(t *testing.T, outstanding int, length time.Durat
 	wait.Wait()
 	r.elapsed = time.Since(began)
 	if err := errors.Join(failed...); err != nil {
-		t.Fatalf("%s: create topics with %d outstanding: %v", c.side, outstanding, err)
+		t.Fatalf("create topics with %d outstanding: %v", outstanding, err)
 	}
 	for _, one := range took {
 		r.took = append(r.took, one...)
