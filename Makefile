@@ -12,7 +12,7 @@ lint:
 bench:
 	KVORUM_BENCH=1 KVORUM_PEERS=required KVORUM_BENCH_TABLE=docs/benchmarks.md go test -count 1 -timeout 3h -v ./integration/bench
 
-# The part of one node: 20 minutes, 20 GB of disk.
+# The part of one node: 15 minutes, 20 GB of disk.
 bench-node:
 	KVORUM_BENCH=1 KVORUM_PEERS=required KVORUM_BENCH_TABLE=docs/benchmarks.md go test -count 1 -timeout 1h -v -run 'TestNode' ./integration/bench
 
