@@ -13,7 +13,7 @@ var replicaKeys = []Key{
 	{Name: "replica.socket.timeout.ms", Type: Int, Default: is("30000"), Importance: High, Scopes: ScopeNode, Effect: OnBroker, Doc: "Socket timeout of follower fetches."},
 	{Name: "replica.socket.receive.buffer.bytes", Type: Int, Default: is("65536"), Importance: High, Scopes: ScopeNode, Effect: Accepted, Doc: "Receive buffer of follower fetches."},
 	{Name: "replica.high.watermark.checkpoint.interval.ms", Type: Long, Default: is("5000"), Importance: High, Scopes: ScopeNode, Effect: OnBroker, Doc: "Time between two writes of the high watermarks."},
-	{Name: "replica.selector.class", Type: String, Default: unset, Importance: Medium, Scopes: ScopeNode, Effect: RefusedOnBroker, Doc: "Java class that picks the replica a consumer reads from."},
+	{Name: "replica.selector.class", Type: String, Default: unset, Importance: Medium, Scopes: ScopeNode, Effect: OnBroker, Doc: "How the replica is picked that a consumer reads from: its leader, or one in the consumer's rack. Other Java classes are refused."},
 	{Name: "fetch.purgatory.purge.interval.requests", Type: Int, Default: is("1000"), Importance: Medium, Scopes: ScopeNode, Effect: Accepted, Doc: "Requests after which finished waits of Fetch are swept."},
 	{Name: "producer.purgatory.purge.interval.requests", Type: Int, Default: is("1000"), Importance: Medium, Scopes: ScopeNode, Effect: Accepted, Doc: "Requests after which finished waits of Produce are swept."},
 	{Name: "delete.records.purgatory.purge.interval.requests", Type: Int, Default: is("1"), Importance: Medium, Scopes: ScopeNode, Effect: Accepted, Doc: "Requests after which finished waits of DeleteRecords are swept."},

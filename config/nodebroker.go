@@ -17,6 +17,8 @@ type Broker struct {
 	InterBroker string
 	// Rack is broker.rack, empty where not set.
 	Rack string
+	// RackAware says that consumers are sent to replicas in their rack.
+	RackAware bool
 
 	// HeartbeatInterval and SessionTimeout are this broker's own: the controllers
 	// have theirs.
@@ -119,10 +121,29 @@ type CleanerRules struct {
 	Backoff        time.Duration
 }
 
+// What replica.selector.class may be.
+const (
+	leaderSelector    = "org.apache.kafka.common.replica.LeaderSelector"
+	rackAwareSelector = "org.apache.kafka.common.replica.RackAwareReplicaSelector"
+)
+
+// rackAware reports whether consumers are sent to replicas in their rack.
+func (p *nodeParser) rackAware() bool {
+	switch class := p.value("replica.selector.class").Text; class {
+	case "", leaderSelector:
+		return false
+	case rackAwareSelector:
+		return true
+	default:
+		p.fail("replica.selector.class", "replica.selector.class=%s: Java classes cannot be loaded here; leave it out, or use %s", class, rackAwareSelector)
+		return false
+	}
+}
+
 // broker reads the keys of a broker.
 func (p *nodeParser) broker(n *Node) {
 	b := n.Broker
-	b.Rack = p.value("broker.rack").Text
+	b.Rack, b.RackAware = p.value("broker.rack").Text, p.rackAware()
 	b.HeartbeatInterval, b.SessionTimeout = p.millis("broker.heartbeat.interval.ms"), p.millis("broker.session.timeout.ms")
 	b.RegistrationTimeout = p.millis("initial.broker.registration.timeout.ms")
 	b.StartupTimeout = p.millis("server.max.startup.time.ms")

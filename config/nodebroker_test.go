@@ -99,7 +99,7 @@ func TestBrokerRefuses(t *testing.T) {
 		{broker, "", "security.inter.broker.protocol=SSL", "security.inter.broker.protocol=SSL is not supported by this release"},
 		{broker, "", "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer", "a broker of this release has no authorizer"},
 		{combined, "", "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer", "a broker of this release has no authorizer"},
-		{broker, "", "replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector", "this release does not do that"},
+		{broker, "", "replica.selector.class=com.example.Selector", "replica.selector.class=com.example.Selector: Java classes cannot be loaded here; leave it out, or use org.apache.kafka.common.replica.RackAwareReplicaSelector"},
 		{broker, "", "client.quota.callback.class=x", "this release does not do that"},
 		{broker, "", "remote.log.storage.system.enable=true", "this release does not do that"},
 		{broker, "", "sasl.enabled.mechanisms=PLAIN", "this release does not do that"},
@@ -113,7 +113,12 @@ func TestBrokerRefuses(t *testing.T) {
 			t.Errorf("%q for %q:\n got %v\nwant %s", c.to, c.from, err, c.want)
 		}
 	}
-	if _, err := parseNode(t, one+"replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector"); err != nil {
+	for class, want := range map[string]bool{leaderSelector: false, rackAwareSelector: true} {
+		if n, err := parseNode(t, broker+"replica.selector.class="+class); err != nil || n.Broker.RackAware != want {
+			t.Errorf("%s: %v, rack aware: %v", class, err, n.Broker.RackAware)
+		}
+	}
+	if _, err := parseNode(t, one+"replica.selector.class=com.example.Selector"); err != nil {
 		t.Errorf("a controller refuses a broker's key: %v", err)
 	}
 }

@@ -18,7 +18,8 @@ import (
 //
 // It waits until there are MinBytes, an error to tell, or the request's time is
 // up. v5 adds log starts, v7 sessions (KIP-227: fetchsession.go), v9 leader
-// epochs, v11 racks (readers are always sent to the leader), v12 tells a reader
+// epochs, v11 racks: a consumer may
+// be sent to a replica in its own (KIP-392), and read from any, v12 tells a reader
 // where its log diverges, v13 names topics by id, v15 followers say their
 // broker epoch, v16 says who leads instead and where (KIP-951). Brokers see up
 // to the log end, read_committed consumers up to the last stable offset, others
@@ -88,6 +89,7 @@ func (f *fetching) options() replica.FetchOptions {
 		o.Replica, o.BrokerEpoch = kafka.BrokerID(id), kafka.BrokerEpoch(f.req.ReplicaState.Epoch)
 	}
 	if o.Replica == replica.Consumer {
+		o.Anywhere, o.Rack, o.Listener = f.req.Version >= 11, f.req.Rack, f.Listener
 		o.MaxBytes = min(o.MaxBytes, f.FetchMost())
 	}
 	o.MinBytes = min(int(f.req.MinBytes), o.MaxBytes)
@@ -236,6 +238,7 @@ func (f *fetching) partition(in *replica.FetchPartition, r *replica.FetchResult)
 	}
 	p := emptyPartition(in.Partition, errors.None)
 	p.HighWatermark, p.LastStableOffset, p.LogStartOffset = int64(r.HighWatermark), int64(r.LastStable), int64(r.LogStart)
+	p.PreferredReadReplica = int32(r.Preferred)
 	if r.Diverging.Epoch != kafka.NoEpoch {
 		p.DivergingEpoch.Epoch, p.DivergingEpoch.EndOffset = int32(r.Diverging.Epoch), int64(r.Diverging.Offset)
 	}

@@ -8,6 +8,7 @@ import (
 	"kvorum/broker/replica/core"
 	"kvorum/broker/storage"
 	"kvorum/internal/kafka"
+	"kvorum/metadatalog/image"
 	"kvorum/protocol/errors"
 )
 
@@ -38,6 +39,11 @@ type FetchOptions struct {
 	MinBytes, MaxBytes int
 	HardMaxBytes       bool
 	MaxWait            time.Duration
+	// Anywhere says that a consumer may read from a follower, and can be sent to
+	// one (Fetch v11, KIP-392). Rack is where it stands, empty if it did not say,
+	// and Listener is the one that it uses.
+	Anywhere       bool
+	Rack, Listener string
 }
 
 // FetchPartition is what is read of one partition.
@@ -68,6 +74,9 @@ type FetchResult struct {
 	// parts from this one: the largest epoch here that is not above LastEpoch, and
 	// that epoch's end. There are no records then.
 	Diverging kafka.EpochOffset
+	// Preferred, unless it is kafka.NoLeader, is the replica from which the consumer
+	// is to read on. There are no records then.
+	Preferred kafka.BrokerID
 	// Leader is who leads now, when Err says that it is not this broker.
 	Leader CurrentLeader
 
@@ -175,7 +184,7 @@ func (ps *Partitions) read(o *FetchOptions, in []FetchPartition, out []FetchResu
 		}
 		room = max(0, room-n)
 		bytes += n
-		urgent = urgent || r.Err != nil || r.Diverging.Epoch != kafka.NoEpoch
+		urgent = urgent || r.Err != nil || r.Diverging.Epoch != kafka.NoEpoch || r.Preferred != kafka.NoLeader
 		out = append(out, r)
 	}
 	return out, bytes, urgent
@@ -195,7 +204,7 @@ func (ps *Partitions) readOne(o *FetchOptions, in *FetchPartition, maxBytes int,
 }
 
 func failedFetch(err error) FetchResult {
-	return FetchResult{Err: err, HighWatermark: kafka.NoOffset, LastStable: kafka.NoOffset, LogStart: kafka.NoOffset, Diverging: noDivergence}
+	return FetchResult{Err: err, HighWatermark: kafka.NoOffset, LastStable: kafka.NoOffset, LogStart: kafka.NoOffset, Diverging: noDivergence, Preferred: kafka.NoLeader}
 }
 
 var noDivergence = kafka.EpochOffset{Epoch: kafka.NoEpoch, Offset: kafka.NoOffset}
@@ -206,7 +215,7 @@ func (p *Partition) read(o *FetchOptions, in *FetchPartition, maxBytes int, minO
 	p.role.RLock()
 	defer p.role.RUnlock()
 	r, upTo, err := p.open(o, in)
-	if err != nil {
+	if err != nil || r.Preferred != kafka.NoLeader {
 		return r, err
 	}
 	if in.LastEpoch != kafka.NoEpoch {
@@ -252,13 +261,18 @@ func aborted(l *storage.Log, from, upTo kafka.Offset, read storage.Slice) ([]sto
 func (p *Partition) open(o *FetchOptions, in *FetchPartition) (FetchResult, kafka.Offset, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	r := FetchResult{Diverging: noDivergence, partition: p, changes: p.changes}
-	l, err := p.led(in.LeaderEpoch)
-	if err != nil {
+	r := FetchResult{Diverging: noDivergence, Preferred: kafka.NoLeader, partition: p, changes: p.changes}
+	if err := p.checkEpoch(in.LeaderEpoch); err != nil {
 		return r, 0, err
 	}
-	if o.isFollower() && !l.Admits(o.Replica, o.BrokerEpoch) {
-		return r, 0, p.refuse(l, o, in)
+	if p.leader == nil && (p.follower == nil || !o.Anywhere) {
+		return r, 0, p.notLed()
+	}
+	if o.isFollower() && !p.leader.Admits(o.Replica, o.BrokerEpoch) {
+		return r, 0, p.refuse(p.leader, o, in)
+	}
+	if p.leader != nil && o.Anywhere {
+		r.Preferred = p.nearest(o, in.Offset)
 	}
 	r.LogStart, r.HighWatermark, r.LastStable = p.Log().LogStart(), p.Log().HighWatermark(), p.Log().LastStable()
 	switch o.sees() {
@@ -269,6 +283,21 @@ func (p *Partition) open(o *FetchOptions, in *FetchPartition) (FetchResult, kafk
 	default:
 		return r, r.HighWatermark, nil
 	}
+}
+
+// nearest is where a consumer reads on, under mu; kafka.NoLeader: here, because
+// replica.selector.class is not set, the consumer's rack is not known or this
+// broker's own, or no other replica in it has the offset.
+func (p *Partition) nearest(o *FetchOptions, offset kafka.Offset) kafka.BrokerID {
+	im := p.owner.image.Load()
+	if own := im.Broker(p.owner.self); !p.owner.rackAware || o.Rack == "" || own != nil && own.Rack != nil && *own.Rack == o.Rack {
+		return kafka.NoLeader
+	}
+	return p.leader.Nearest(offset, func(id kafka.BrokerID) bool {
+		b := im.Broker(id)
+		return b != nil && !b.Fenced && b.Rack != nil && *b.Rack == o.Rack &&
+			slices.ContainsFunc(b.Endpoints, func(e image.Endpoint) bool { return e.Name == o.Listener })
+	})
 }
 
 // refuse is what a broker is told that may not fetch as a replica. One that the

@@ -85,9 +85,14 @@ func (p *Partition) led(wanted kafka.LeaderEpoch) (*core.Leader, error) {
 		return nil, err
 	}
 	if p.leader == nil {
-		return nil, errors.New(errors.NotLeaderOrFollower, "leader not local for partition %s on broker %d", p.name, p.owner.self)
+		return nil, p.notLed()
 	}
 	return p.leader, nil
+}
+
+// notLed is what requests are told that only a leader answers.
+func (p *Partition) notLed() error {
+	return errors.New(errors.NotLeaderOrFollower, "leader not local for partition %s on broker %d", p.name, p.owner.self)
 }
 
 // checkEpoch compares the leader epoch that a request names with the current

@@ -35,6 +35,9 @@ type Config struct {
 	// is fetched from them.
 	Peers Peers
 	Fetch FetchRules
+	// RackAware says that consumers are sent to a replica in their rack
+	// (replica.selector.class is RackAwareReplicaSelector).
+	RackAware bool
 }
 
 // Partitions are all replicas of this broker. Publish and Close have one caller
@@ -53,6 +56,7 @@ type Partitions struct {
 	isrs, homes *reports
 	peers       Peers
 	rules       FetchRules
+	rackAware   bool
 	fetchers    *fetchers
 	journal     *journal
 
@@ -70,7 +74,7 @@ func New(c Config) *Partitions {
 	ps := &Partitions{
 		self: c.Self, dirs: c.Dirs, static: c.Static, clock: c.Clock, began: c.Clock.Now(), logger: c.Log,
 		lagMaxMs: c.LagMax.Milliseconds(), controller: c.Controller, brokerEpoch: c.BrokerEpoch,
-		isrs: newReports(), homes: newReports(), peers: c.Peers, rules: c.Fetch,
+		isrs: newReports(), homes: newReports(), peers: c.Peers, rules: c.Fetch, rackAware: c.RackAware,
 		hosted: map[kafka.TopicPartition]*Partition{}, chilled: make(chan struct{}, 1),
 	}
 	ps.fetchers = newFetchers(ps)

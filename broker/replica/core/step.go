@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"slices"
 
 	"kvorum/internal/invariant"
@@ -91,6 +92,24 @@ func (l *Leader) Step(e Event) Effects {
 func (l *Leader) Admits(id kafka.BrokerID, epoch kafka.BrokerEpoch) bool {
 	f := l.follower(id)
 	return f != nil && (epoch == kafka.NoBrokerEpoch || f.registered == kafka.NoBrokerEpoch || epoch >= f.registered || planted.Is(planted.IgnoreBrokerEpochs))
+}
+
+// Nearest is the replica from which a consumer reads on at offset rather than from
+// the leader: of those near it that have that offset the one that has the most
+// records, then the one that was caught up last, then the one with the highest id
+// (RackAwareReplicaSelector, ReplicaManager.findPreferredReadReplica); in sync or
+// not. kafka.NoLeader: there is none.
+func (l *Leader) Nearest(offset kafka.Offset, near func(kafka.BrokerID) bool) kafka.BrokerID {
+	best := newFollower(kafka.NoLeader)
+	for _, f := range l.followers {
+		if f.end < offset || f.logStart > offset || !near(f.id) {
+			continue
+		}
+		if cmp.Or(cmp.Compare(f.end, best.end), cmp.Compare(f.caughtUpMs, best.caughtUpMs), cmp.Compare(f.id, best.id)) > 0 {
+			best = f
+		}
+	}
+	return best.id
 }
 
 // Knows reports whether a broker has a replica of the partition, beside the
