@@ -118,6 +118,8 @@ type ClusterRules struct {
 	// PropagationMaxWait is the longest wait of a reply for the brokers; 0:
 	// none.
 	PropagationMaxWait time.Duration
+	// FenceOnDeath is kvorum.broker.fence.on.death.
+	FenceOnDeath bool
 	// MaxInflight bounds the requests that wait for their records to commit.
 	MaxInflight int
 }

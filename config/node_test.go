@@ -76,7 +76,7 @@ func TestNodeDefaults(t *testing.T) {
 	if got, want := n.Cluster, (ClusterRules{
 		BrokerHeartbeatInterval: 2 * time.Second, BrokerSessionTimeout: 9 * time.Second, NumPartitions: 1, DefaultReplicationFactor: 1,
 		DeleteTopicEnable: true, AutoLeaderRebalance: true, LeaderImbalanceCheckInterval: 5 * time.Minute, UncleanLeaderElectionInterval: 5 * time.Minute,
-		PropagationMaxWait: time.Second, MaxInflight: 1024,
+		PropagationMaxWait: time.Second, FenceOnDeath: true, MaxInflight: 1024,
 	}); got != want {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}

@@ -25,6 +25,7 @@ func (p *nodeParser) rules(n *Node) {
 		LeaderImbalanceCheckInterval:  p.seconds("leader.imbalance.check.interval.seconds"),
 		UncleanLeaderElectionInterval: p.millis("unclean.leader.election.interval.ms"),
 		PropagationMaxWait:            p.millis("kvorum.metadata.propagation.max.wait.ms"),
+		FenceOnDeath:                  p.value("kvorum.broker.fence.on.death").Bool,
 		MaxInflight:                   p.int("kvorum.controller.max.inflight"),
 	}
 	for _, name := range []string{"broker.heartbeat.interval.ms", "default.replication.factor"} {

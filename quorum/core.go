@@ -122,6 +122,7 @@ type Core struct {
 	members map[kafka.NodeID]kafka.DirectoryID
 
 	sessions *controller.Sessions
+	deaths   deathWatch
 	memo     controller.Memo
 	parked   parkedReplies
 	replicas replicaPositions
@@ -194,6 +195,10 @@ func (c *Core) Step(nowMs int64, ev Event) (Effects, error) {
 		c.stepProbed(ev)
 	case Applied:
 		c.local, c.localEnd = ev.Broker, max(c.localEnd, ev.End)
+	case ConnectionEnded:
+		c.stepConnectionEnded(ev)
+	case Dialed:
+		c.stepDialed(ev)
 	case Membership:
 		c.members = ev.Directories
 	case Tick:
@@ -204,6 +209,7 @@ func (c *Core) Step(nowMs int64, ev Event) (Effects, error) {
 		return out, err
 	}
 	c.reclaim()
+	c.watchDeaths()
 	c.runTimers()
 	c.propose()
 	c.release()
@@ -233,6 +239,7 @@ func (c *Core) state() *State {
 		CommittedBytes: c.committedBytes,
 
 		UnprobedBrokers: c.unprobed(),
+		BrokersInSight:  c.deaths.inSight(),
 
 		Stats: c.stats,
 	}

@@ -58,6 +58,8 @@ type Request struct {
 	ID     uint64
 	Caller controller.Caller
 	Body   kmsg.Request
+	// Connection numbers the connection that it came over, 0 if there is none.
+	Connection uint64
 	// DeadlineMs is when the client stops waiting; the reply is then
 	// REQUEST_TIMED_OUT though the change may still be committed.
 	DeadlineMs int64
@@ -96,6 +98,34 @@ type Applied struct {
 	End    kafka.Offset
 }
 
+// ConnectionEnded says that a connection over which a broker registered or sent
+// heartbeats is no more.
+type ConnectionEnded struct {
+	Connection uint64
+	// ByPeer is true if the other end closed or reset it, false if we did or the
+	// network gave up.
+	ByPeer bool
+}
+
+// Dialed reports what became of a Dial.
+type Dialed struct {
+	// Broker, Epoch and Number are the dial's.
+	Broker kafka.BrokerID
+	Epoch  kafka.BrokerEpoch
+	Number uint64
+	// Answers are those of the dial's addresses, in order.
+	Answers []DialAnswer
+}
+
+// DialAnswer is what one address answered.
+type DialAnswer struct {
+	// Reached is the numerical address that took a connection, empty if none did.
+	Reached string
+	// Refused is true if the address answered with a reset. Everything else, time
+	// that passes above all, is silence.
+	Refused bool
+}
+
 // Membership says which directory each member of the raft group has. A controller
 // whose disk was lost and that was replaced has another one than before.
 type Membership struct {
@@ -105,18 +135,20 @@ type Membership struct {
 // Tick says that time has passed; the core asked for it with Effects.WakeAtMs.
 type Tick struct{}
 
-func (Leadership) event() {}
-func (Claimed) event()    {}
-func (Appended) event()   {}
-func (Committed) event()  {}
-func (Loaded) event()     {}
-func (Request) event()    {}
-func (Cancelled) event()  {}
-func (Fetched) event()    {}
-func (Probed) event()     {}
-func (Applied) event()    {}
-func (Membership) event() {}
-func (Tick) event()       {}
+func (Leadership) event()      {}
+func (Claimed) event()         {}
+func (Appended) event()        {}
+func (Committed) event()       {}
+func (Loaded) event()          {}
+func (Request) event()         {}
+func (Cancelled) event()       {}
+func (Fetched) event()         {}
+func (Probed) event()          {}
+func (Applied) event()         {}
+func (Membership) event()      {}
+func (ConnectionEnded) event() {}
+func (Dialed) event()          {}
+func (Tick) event()            {}
 
 // Effects is what the shell has to do after a step. At most one claim and one
 // append are ever in flight.
@@ -130,6 +162,9 @@ type Effects struct {
 	// Probes are to be made; each is followed by a Probed. At most one is in flight
 	// for each broker.
 	Probes []Probe
+	// Dials are to be made; each is followed by a Dialed. At most one is in flight
+	// for each incarnation of a broker.
+	Dials []Dial
 	// State is the new public state, nil if it has not changed.
 	State *State
 	// Changes lead to the committed image from the one before the step, in order.
@@ -170,6 +205,15 @@ type Probe struct {
 	Endpoint image.Endpoint
 }
 
+// Dial asks to connect to every address, and to close the connections at once.
+type Dial struct {
+	Broker kafka.BrokerID
+	Epoch  kafka.BrokerEpoch
+	Number uint64
+	// Addresses are host:port.
+	Addresses []string
+}
+
 // Reply answers a Request. Either Response or Err is set; with Err the wire side
 // builds the response of the request's API that says so everywhere.
 type Reply struct {
@@ -203,6 +247,9 @@ type State struct {
 	// UnprobedBrokers counts the unfenced brokers that do not tell this active
 	// controller which metadata they have applied.
 	UnprobedBrokers int
+	// BrokersInSight counts the brokers whose death this active controller would
+	// notice at once.
+	BrokersInSight int
 	// SnapshotBytes counts committed bytes since the last Loaded or start.
 	CommittedBytes int64
 	Stats          Stats
@@ -213,6 +260,7 @@ type Stats struct {
 	NewActiveControllers int64 // claims accepted, here or elsewhere
 	TimedOutHeartbeats   int64
 	FencedBySession      int64
+	FencedOnDeath        int64 // brokers whose process was proven to be gone
 	EventsHandled        int64
 	DecisionRecords      int64
 	RepliesWithoutWait   int64 // replies that did not wait for all brokers: the limit came first

@@ -120,6 +120,9 @@ func (c *Core) activateIfCaughtUp() {
 	c.nextVoters = c.voters
 	c.sessions = controller.NewSessions()
 	c.sessions.Reset(c.pending, c.now)
+	if s := &c.cfg.Settings; s.FenceOnDeath {
+		c.sessions.PresumeFenced(c.pending, c.now+s.SessionTimeoutMs)
+	}
 	c.replicas.begin()
 	c.brokers.begin()
 	c.timers = c.newTimers()
@@ -167,6 +170,7 @@ func (c *Core) renounce(why string) {
 		c.leader = kafka.NoNode
 	}
 	c.pending, c.queue, c.inFlight, c.bytes, c.nextVoters = nil, nil, 0, 0, nil
+	c.deaths = deathWatch{number: c.deaths.number} // an answer to an earlier dial stays one
 	c.parked.failAll(c.out, errors.New(errors.NotController, "%s", errors.NotController.Message()))
 }
 

@@ -17,7 +17,7 @@ type decider struct {
 	// waits until the brokers have fetched them (read your writes).
 	visible bool
 	// after notes soft state once the decision stands; nil for most.
-	after func(c *Core, req kmsg.Request, resp kmsg.Response)
+	after func(c *Core, ev Request, resp kmsg.Response)
 }
 
 // bind gives a decision of package controller the shape of the table.
@@ -117,7 +117,7 @@ func (c *Core) stepRequest(ev Request) {
 		return
 	}
 	if d.after != nil {
-		d.after(c, ev.Body, response)
+		d.after(c, ev, response)
 	}
 	c.parked.add(parkedReply{
 		id: ev.ID, need: c.next, deadlineMs: ev.DeadlineMs, response: response,
@@ -126,19 +126,21 @@ func (c *Core) stepRequest(ev Request) {
 }
 
 // afterRegistration begins the broker's session.
-func afterRegistration(c *Core, q kmsg.Request, r kmsg.Response) {
-	req, resp := q.(*kmsg.BrokerRegistrationRequest), r.(*kmsg.BrokerRegistrationResponse)
+func afterRegistration(c *Core, ev Request, r kmsg.Response) {
+	req, resp := ev.Body.(*kmsg.BrokerRegistrationRequest), r.(*kmsg.BrokerRegistrationResponse)
 	if resp.ErrorCode == 0 {
-		c.sessions.Registered(kafka.BrokerID(req.BrokerID), kafka.BrokerEpoch(resp.BrokerEpoch), c.now)
+		c.heard(kafka.BrokerID(req.BrokerID), kafka.BrokerEpoch(resp.BrokerEpoch), ev.Connection)
+		c.sessions.Registered(kafka.BrokerID(req.BrokerID), kafka.BrokerEpoch(resp.BrokerEpoch), c.now, c.cfg.Settings.SessionTimeoutMs)
 	}
 }
 
 // afterHeartbeat notes that the broker lives and how far it is.
-func afterHeartbeat(c *Core, q kmsg.Request, r kmsg.Response) {
-	req, resp := q.(*kmsg.BrokerHeartbeatRequest), r.(*kmsg.BrokerHeartbeatResponse)
+func afterHeartbeat(c *Core, ev Request, r kmsg.Response) {
+	req, resp := ev.Body.(*kmsg.BrokerHeartbeatRequest), r.(*kmsg.BrokerHeartbeatResponse)
 	if resp.ErrorCode != 0 {
 		return
 	}
+	c.heard(kafka.BrokerID(req.BrokerID), kafka.BrokerEpoch(req.BrokerEpoch), ev.Connection)
 	c.sessions.Heartbeat(c.pending, controller.BrokerSession{
 		ID: kafka.BrokerID(req.BrokerID), Epoch: kafka.BrokerEpoch(req.BrokerEpoch), LastContactMs: c.now,
 		MetadataOffset: kafka.Offset(req.CurrentMetadataOffset), WantFence: req.WantFence, WantShutdown: req.WantShutdown,

@@ -23,6 +23,7 @@ type origin struct {
 	principal protocol.Principal
 	client    netip.Addr
 	listener  string
+	conn      listener.ConnID // 0 for a client behind an Envelope
 	forwarded bool
 }
 
@@ -58,7 +59,7 @@ var directAPIs = []kmsg.Key{kmsg.Fetch, kmsg.FetchSnapshot, kmsg.DescribeQuorum,
 // answers.
 func (c *Controller) serve(answer func(context.Context, origin, *protocol.Request) kmsg.Response) listener.Handler {
 	return func(ctx context.Context, r *listener.Request) (listener.Response, error) {
-		from := origin{principal: r.Principal, client: r.Client.Addr(), listener: r.Listener}
+		from := origin{principal: r.Principal, client: r.Client.Addr(), listener: r.Listener, conn: r.Conn}
 		if err := c.authorize(from, r.API); err != nil {
 			return listener.Reply(protocol.Failure(r.Request, err)), nil
 		}
@@ -108,7 +109,13 @@ func (c *Controller) answer(ctx context.Context, from origin, r *protocol.Reques
 	case *kmsg.DescribeConfigsRequest:
 		return c.describeConfigs(from, req)
 	}
-	return c.submit(ctx, c.caller(from), r, timeoutOf(r.Body))
+	switch r.Body.(type) {
+	case *kmsg.BrokerRegistrationRequest, *kmsg.BrokerHeartbeatRequest:
+		if from.conn != 0 {
+			c.watched.Store(from.conn, struct{}{}) // before the loop can know it
+		}
+	}
+	return c.submit(ctx, from, r, timeoutOf(r.Body))
 }
 
 // timeoutOf is how long the client of a request waits for its answer.

@@ -15,7 +15,6 @@ import (
 	"kvorum/internal/kafka"
 	"kvorum/protocol"
 	wire "kvorum/protocol/errors"
-	"kvorum/quorum/controller"
 	"kvorum/quorum/raft"
 )
 
@@ -51,6 +50,10 @@ type Controller struct {
 	nextID atomic.Uint64
 	// positions are the offsets of the registered brokers' last Fetches, by node.
 	positions sync.Map
+	// watched are the connections over which brokers registered or sent
+	// heartbeats, by listener.ConnID: at most as many as are open.
+	watched sync.Map
+	dialer  *dialer
 
 	started time.Time // with its monotonic reading
 
@@ -105,6 +108,12 @@ func New(cfg ControllerConfig) (*Controller, error) {
 		case <-ctx.Done():
 		}
 	})
+	c.dialer = newDialer(func(ctx context.Context, ev Dialed) {
+		select {
+		case c.events <- queued{event: ev}:
+		case <-ctx.Done():
+		}
+	})
 	changed := make(chan struct{})
 	c.stateChanged.Store(&changed)
 	c.state.Store(c.core.state())
@@ -132,6 +141,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	background.Go(func() { c.makeSnapshots(ctx) })
 	background.Go(func() { c.followActive(ctx) })
 	background.Go(func() { c.prober.run(ctx) })
+	background.Go(func() { c.dialer.run(ctx) })
 
 	if err := c.loadSnapshot(); err != nil {
 		return err
@@ -254,6 +264,7 @@ func (c *Controller) step(ev Event) error {
 		}
 	}
 	c.prober.ask(out.Probes)
+	c.dialer.ask(out.Dials)
 	if claim := out.Claim; claim != nil {
 		c.log.Claim(claim.Term, claim.Batch, claim.BatchIfEmpty, func(o raft.Outcome, err error) {
 			c.report(Claimed{Term: claim.Term, Accepted: err == nil && o.Accepted, Epoch: o.Epoch, End: o.End}, err)
@@ -298,16 +309,17 @@ func (c *Controller) report(ev Event, err error) {
 
 // submit gives a request to the loop and waits for its reply. The response is
 // never nil.
-func (c *Controller) submit(ctx context.Context, caller controller.Caller, r *protocol.Request, timeout time.Duration) kmsg.Response {
+func (c *Controller) submit(ctx context.Context, from origin, r *protocol.Request, timeout time.Duration) kmsg.Response {
 	if timeout <= 0 {
 		timeout = defaultTimeout
 	}
 	id := c.nextID.Add(1)
 	reply := make(chan Reply, 1)
+	caller := c.caller(from)
 	if r.ClientID != nil {
 		caller.ClientID = *r.ClientID
 	}
-	ev := Request{ID: id, Caller: caller, Body: r.Body, DeadlineMs: c.nowMs() + timeout.Milliseconds()}
+	ev := Request{ID: id, Caller: caller, Body: r.Body, Connection: uint64(from.conn), DeadlineMs: c.nowMs() + timeout.Milliseconds()}
 	select {
 	case c.events <- queued{event: ev, reply: reply}:
 	case <-ctx.Done():

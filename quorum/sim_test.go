@@ -444,6 +444,9 @@ func (s *sim) step(n *simNode, ev Event) {
 	for _, p := range out.Probes {
 		s.tell("%d:   probes broker %d at %s:%d", n.id, p.Broker, p.Endpoint.Host, p.Endpoint.Port)
 	}
+	for _, d := range out.Dials {
+		s.tell("%d:   dials broker %d at %s", n.id, d.Broker, strings.Join(d.Addresses, ", "))
+	}
 	for _, r := range out.Replies {
 		s.tell("%d:   answers %s", n.id, describeReply(r))
 	}

@@ -20,7 +20,7 @@ import (
 
 // TestStories runs scripts of three cores. The commands:
 //
-//	start [limits=real]       three new controllers, 100 to 102
+//	start [limits=real] [death]  three new controllers, 100 to 102, which fence on proof of death
 //	elect N                   raft elects N; nobody has heard of it
 //	hear N                    N hears who leads
 //	place [COUNT]             the oldest proposals come into the log
@@ -32,6 +32,8 @@ import (
 //	fetch N BROKER            a broker has fetched all that N has
 //	answer N BROKER OFFSET    a broker answers N's probe: it has applied OFFSET
 //	mute N BROKER             N's probe of a broker has failed
+//	hang-up N BROKER [ours]   the broker closes the connection of its last request to N, or N does
+//	dialed N BROKER refused|reached   what became of N's newest dial
 //	pass MS                   time passes
 //	restart N                 N crashes and starts again
 //	log [from=OFFSET]         what is in the log
@@ -50,11 +52,11 @@ func TestStories(t *testing.T) {
 // story is a sim whose events come from a script.
 type story struct {
 	*sim
-	real bool
+	real, death bool
 }
 
 func newStory(d *datadriven.TestData) *story {
-	s := &story{sim: newSim(0, nil), real: d.HasArg("limits")}
+	s := &story{sim: newSim(0, nil), real: d.HasArg("limits"), death: d.HasArg("death")}
 	s.told = true
 	for _, n := range s.nodes {
 		s.limit(n)
@@ -66,6 +68,7 @@ func (s *story) limit(n *simNode) {
 	if s.real {
 		n.core.limits = defaultLimits
 	}
+	n.core.cfg.Settings.FenceOnDeath = s.death
 }
 
 func (s *story) node(t *testing.T, d *datadriven.TestData) *simNode {
@@ -139,6 +142,8 @@ func (s *story) command(t *testing.T, d *datadriven.TestData) (out string) {
 			}
 		}
 		s.step(n, ev)
+	case "hang-up", "dialed":
+		s.step(s.node(t, d), s.deathEvent(t, d))
 	case "pass":
 		s.now += s.argument(t, d, 0)
 		for _, n := range s.nodes {
@@ -159,9 +164,26 @@ func (s *story) command(t *testing.T, d *datadriven.TestData) (out string) {
 	default:
 		n := s.node(t, d)
 		s.ask(n, s.request(t, d, n))
+		if d.Cmd == "register" || d.Cmd == "unfence" {
+			q := n.inbox[len(n.inbox)-1].(Request)
+			q.Connection = uint64(10 + s.argument(t, d, 1))
+			n.inbox[len(n.inbox)-1] = q
+		}
 		s.takeInbox(n)
 	}
 	return strings.Join(s.trace, "\n")
+}
+
+func (s *story) deathEvent(t *testing.T, d *datadriven.TestData) Event {
+	n, b := s.node(t, d), kafka.BrokerID(s.argument(t, d, 1))
+	if d.Cmd == "hang-up" {
+		return ConnectionEnded{Connection: uint64(10 + b), ByPeer: !d.HasArg("ours")}
+	}
+	ev := Dialed{Broker: b, Epoch: n.core.pending.Broker(b).Epoch, Number: n.core.deaths.number, Answers: []DialAnswer{{Refused: d.HasArg("refused")}}}
+	if d.HasArg("reached") {
+		ev.Answers[0].Reached = fmt.Sprintf("127.0.0.%d:9092", b)
+	}
+	return ev
 }
 
 func (s *story) request(t *testing.T, d *datadriven.TestData, n *simNode) kmsg.Request {

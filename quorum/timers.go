@@ -42,6 +42,9 @@ func once(decide func(controller.Input) controller.Decision) func(controller.Inp
 }
 
 func (c *Core) fenceExpired(in controller.Input) (controller.Decision, bool) {
+	if d, again := c.electHeldBack(in); again || len(d.Records) > 0 {
+		return d, true
+	}
 	d, id := controller.FenceExpired(in)
 	if id == kafka.NoLeader {
 		c.sessions.Prune(c.pending, c.now, c.cfg.Settings.SessionTimeoutMs)
@@ -91,6 +94,9 @@ func (c *Core) nextWake() int64 {
 		next = c.reclaimAt
 	}
 	if due := c.nextProbe(); due > 0 && (next == 0 || due < next) {
+		next = due
+	}
+	if due := c.deaths.nextMs(); c.role == active && due > 0 && (next == 0 || due < next) {
 		next = due
 	}
 	if c.role != active || c.bytes > c.limits.pendingBytes {

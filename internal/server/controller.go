@@ -94,6 +94,17 @@ func (c *controllerPart) run(ctx context.Context, n *running, ready func()) erro
 	return group.Wait()
 }
 
+// events are the meter's, and the controller hears of connections that end.
+func (c *controllerPart) events(n *running) listener.Events {
+	events := n.meter.Events()
+	counted := events.Closed
+	events.Closed = func(p listener.Peer, why listener.Reason) {
+		counted(p, why)
+		c.ctl.ConnectionClosed(p, why)
+	}
+	return events
+}
+
 // serve serves the controller listeners until ctx ends.
 func (c *controllerPart) serve(ctx context.Context, n *running, ready func()) error {
 	handlers := c.ctl.Handlers()
@@ -104,7 +115,7 @@ func (c *controllerPart) serve(ctx context.Context, n *running, ready func()) er
 			MaxConnections:      min(c.node.Connections.Max, listener.DefaultMaxConnections),
 			MaxConnectionsPerIP: min(c.node.Connections.MaxPerIP, listener.DefaultMaxConnections),
 			PerIP:               c.node.Connections.PerIP, MaxConnectionRate: c.node.Connections.Rate,
-			IdleTimeout: max(0, c.node.Connections.MaxIdle), Events: n.meter.Events(), SlowRequest: c.node.SlowRequest, Log: c.logger,
+			IdleTimeout: max(0, c.node.Connections.MaxIdle), Events: c.events(n), SlowRequest: c.node.SlowRequest, Log: c.logger,
 		}
 		accepting, err := listener.New(ctx, cfg)
 		if err != nil {

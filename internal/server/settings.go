@@ -114,6 +114,7 @@ func settingsOf(node *config.Node, meta *nodedir.MetaProperties, identity *noded
 	s := controller.Settings{
 		ClusterID: meta.ClusterID, NodeID: meta.NodeID, Combined: node.Broker != nil,
 		SessionTimeoutMs:         node.Cluster.BrokerSessionTimeout.Milliseconds(),
+		FenceOnDeath:             node.Cluster.FenceOnDeath,
 		NumPartitions:            node.Cluster.NumPartitions,
 		DefaultReplicationFactor: node.Cluster.DefaultReplicationFactor,
 		DeleteTopicEnable:        node.Cluster.DeleteTopicEnable,

@@ -23,11 +23,13 @@ func TestAnyHistoryKeepsTheInvariants(t *testing.T) {
 			features[image.FeatureELRVersion] = 1
 		}
 		h := &history{world: newWorld(t, level, features), t: t}
+		h.in.Settings.FenceOnDeath = rapid.Bool().Draw(t, "fence on death")
 		h.start(1, 2, 3)
 		t.Repeat(map[string]func(*rapid.T){
 			"":            h.check,
 			"register":    h.anyRegistration,
 			"heartbeat":   h.anyHeartbeat,
+			"death":       h.anyDeath,
 			"time":        h.anyTime,
 			"unregister":  h.anyUnregistration,
 			"create":      h.anyTopic,
@@ -48,6 +50,39 @@ type history struct {
 	t           *rapid.T
 	incarnation byte
 	topics      byte
+}
+
+// anyDeath fences a broker on proof: its partitions change first, and no election
+// is held that may lose data.
+func (h *history) anyDeath(t *rapid.T) {
+	if !h.in.Settings.FenceOnDeath {
+		return
+	}
+	id := kafka.BrokerID(rapid.IntRange(1, 4).Draw(t, "dead"))
+	b := h.in.Image.Broker(id)
+	if b == nil {
+		return
+	}
+	h.in.Sessions.HangUp(id, b.Epoch)
+	d, ok := FenceDead(h.in, id, b.Epoch)
+	if ok == b.Fenced {
+		t.Fatalf("fenced %v, and a proof of its death fences it: %v", b.Fenced, ok)
+	}
+	for i, m := range d.Records {
+		switch r := m.Record.(type) {
+		case *record.PartitionChangeRecord:
+			if r.LeaderRecoveryState == int8(image.Recovering) || i == len(d.Records)-1 {
+				t.Fatalf("record %d of %s", i, picture(h.in.Image, d.Records))
+			}
+		case *record.BrokerRegistrationChangeRecord:
+			if i != len(d.Records)-1 {
+				t.Fatalf("record %d of %s", i, picture(h.in.Image, d.Records))
+			}
+		}
+	}
+	if h.apply(d); ok {
+		h.in.Sessions.PresumeDead(id, h.in.NowMs, worldTimeout)
+	}
 }
 
 // check looks at what the state of the whole cluster promises.

@@ -19,10 +19,12 @@ import (
 // what happens to it. Each step prints the answer and the records; "show"
 // prints partitions and brokers.
 //
-//	new level=L [elr=0|1]
+//	new level=L [elr=0|1] [death]  with fencing on proof of death
 //	register broker=N [incarnation=N] [previous=E]
 //	heartbeat broker=N [fence] [shutdown] [at=OFFSET] [lost=(0,1)] [cordoned=(0,1)]
 //	pass ms=N [but=(N,...)]        time passes; all brokers but these are heard, then who expired is fenced
+//	hang-up broker=N               it closes its heartbeat connection
+//	dead broker=N [epoch=E]        its process is proven to be gone
 //	unregister broker=N
 //	create topic=NAME replicas=1-2/2-1 [CONFIG=VALUE]
 //	config topic=NAME key=K value=V
@@ -65,6 +67,7 @@ func (s *story) begin(t *testing.T, d *datadriven.TestData) {
 		delete(features, image.FeatureELRVersion)
 	}
 	s.world = newWorld(t, image.MetadataVersion(level), features)
+	s.in.Settings.FenceOnDeath = d.HasArg("death")
 }
 
 func (s *story) step(t *testing.T, d *datadriven.TestData) string {
@@ -78,6 +81,11 @@ func (s *story) step(t *testing.T, d *datadriven.TestData) string {
 		return s.tellHeartbeat(t, d, broker)
 	case "pass":
 		return s.passTime(t, d)
+	case "hang-up":
+		s.in.Sessions.HangUp(broker, s.in.Image.Broker(broker).Epoch)
+		return ""
+	case "dead":
+		return s.proveDead(d, broker)
 	case "unregister":
 		req := kmsg.NewPtrUnregisterBrokerRequest()
 		req.BrokerID = int32(broker)
@@ -125,6 +133,7 @@ func (s *story) step(t *testing.T, d *datadriven.TestData) string {
 		return answered(int16(s.assign(broker, dir(broker, byte(n)), s.in.Image.TopicByName(topic).ID, int32(p))[0]))
 	case "failover":
 		s.in.Sessions.Reset(s.in.Image, s.in.NowMs)
+		s.in.Sessions.PresumeFenced(s.in.Image, s.in.NowMs+worldTimeout)
 		return ""
 	case "show":
 		return s.show()
@@ -207,6 +216,13 @@ func (s *story) passTime(t *testing.T, d *datadriven.TestData) string {
 			s.in.Sessions.Touch(b.ID, b.Epoch, s.in.NowMs, s.in.NextOffset-1)
 		}
 	}
+	for id := s.in.Sessions.NoLongerPresumed(s.in.NowMs); id != kafka.NoLeader; id = s.in.Sessions.NoLongerPresumed(s.in.NowMs) {
+		decision, more := ElectHeldBack(s.in, id)
+		s.apply(decision)
+		if !more {
+			s.in.Sessions.Forgive(id)
+		}
+	}
 	for {
 		decision, fenced := FenceExpired(s.in)
 		if fenced == kafka.NoLeader {
@@ -215,6 +231,22 @@ func (s *story) passTime(t *testing.T, d *datadriven.TestData) string {
 		}
 		s.apply(decision)
 	}
+}
+
+func (s *story) proveDead(d *datadriven.TestData, broker kafka.BrokerID) string {
+	epoch := s.in.Image.Broker(broker).Epoch
+	if d.HasArg("epoch") {
+		var e int64
+		d.ScanArgs(s.t.(*testing.T), "epoch", &e)
+		epoch = kafka.BrokerEpoch(e)
+	}
+	decision, ok := FenceDead(s.in, broker, epoch)
+	if !ok {
+		return "not fenced\n"
+	}
+	s.apply(decision)
+	s.in.Sessions.PresumeDead(broker, s.in.NowMs, worldTimeout)
+	return ""
 }
 
 // create reads replicas=1-2/2-1 as the replicas of two partitions.

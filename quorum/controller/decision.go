@@ -92,6 +92,7 @@ type Settings struct {
 	NodeID                   kafka.NodeID
 	Combined                 bool                 // the node is a broker too, with the same id
 	SessionTimeoutMs         int64                // broker.session.timeout.ms
+	FenceOnDeath             bool                 // kvorum.broker.fence.on.death
 	NumPartitions            int32                // num.partitions
 	DefaultReplicationFactor int16                // default.replication.factor
 	DeleteTopicEnable        bool                 // delete.topic.enable

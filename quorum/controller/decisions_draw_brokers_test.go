@@ -32,7 +32,7 @@ func (e *episode) registerBroker() (Decision, []int16, func()) {
 	d, res := RegisterBroker(e.in, req)
 	return d, []int16{res.ErrorCode}, func() {
 		if res.ErrorCode == 0 {
-			e.in.Sessions.Registered(id, kafka.BrokerEpoch(res.BrokerEpoch), e.in.NowMs)
+			e.in.Sessions.Registered(id, kafka.BrokerEpoch(res.BrokerEpoch), e.in.NowMs, e.in.Settings.SessionTimeoutMs)
 		}
 	}
 }

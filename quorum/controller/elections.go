@@ -97,7 +97,7 @@ func (p *partitionPass) electLeader(topic *image.Topic, name string, id kafka.Pa
 	c := p.change(ref, part)
 	c.election = electPreferred
 	if kind == askUnclean {
-		c.election = electUnclean
+		c.election, c.cleanOnly = electUnclean, false // an operator knows what it costs
 	}
 	if p.apply(ref, c) == nil {
 		if kind == askPreferred {

@@ -32,6 +32,10 @@ type partitionPass struct {
 	// remembered: a broker that fails may be in very many.
 	once  bool
 	topic topicRules // of the topic that was looked at last
+	// dead is the broker that is being fenced on proof of death, kafka.NoLeader if
+	// none is; presumed names those that were before (heldBack).
+	dead     kafka.BrokerID
+	presumed func(kafka.BrokerID) bool
 }
 
 // partitionKey names a partition.
@@ -48,7 +52,13 @@ type topicRules struct {
 }
 
 func newPartitionPass(in Input) *partitionPass {
-	return &partitionPass{img: in.Image, settings: in.Settings, rules: rulesOf(in.Image)}
+	p := &partitionPass{img: in.Image, settings: in.Settings, rules: rulesOf(in.Image), dead: kafka.NoLeader}
+	if in.Settings.FenceOnDeath && in.Sessions != nil {
+		p.presumed = func(id kafka.BrokerID) bool {
+			return in.Sessions.presumedDead(id, in.NowMs)
+		}
+	}
+	return p
 }
 
 // isrUpdate says which broker's standing changes; kafka.NoLeader is no broker.
@@ -137,6 +147,7 @@ func (p *partitionPass) changeAs(u isrUpdate, ref partitionRef, part *image.Part
 	c := newPartitionChange(ref.topic.ID, ref.id, part, p.rules)
 	c.minISR = p.topic.minISR
 	c.mayLead = p.leaderAcceptor(part, u)
+	c.cleanOnly = p.heldBack(part)
 	return c
 }
 

@@ -45,6 +45,8 @@ type partitionChange struct {
 	// minISR is min.insync.replicas, at most the replication factor.
 	minISR   int
 	election election
+	// cleanOnly forbids elections that may lose data, whatever election says.
+	cleanOnly bool
 	// uncleanShutdown is a broker that lost data and leaves the ELR as well, or
 	// kafka.NoLeader.
 	uncleanShutdown kafka.BrokerID
@@ -185,6 +187,9 @@ func (c *partitionChange) electLeader() (leader kafka.BrokerID, unclean bool) {
 	}
 	if i := slices.IndexFunc(c.replicas, c.validLeader); i >= 0 {
 		return c.replicas[i], false
+	}
+	if c.cleanOnly {
+		return kafka.NoLeader, false
 	}
 	if c.mayElectLastKnown() {
 		return c.old.LastKnownELR[0], true

@@ -59,6 +59,9 @@ func registerBroker(in Input, req *kmsg.BrokerRegistrationRequest) ([]record.Mes
 	} else {
 		r.BrokerEpoch, r.Fenced = kafka.BrokerEpoch(in.NextOffset), true
 		clean := existing != nil && req.Version >= 3 && kafka.BrokerEpoch(req.PreviousBrokerEpoch) == existing.Epoch
+		if existing != nil && in.Sessions.HungUp(id, existing.Epoch) {
+			pass.dead = id // replaced at once: checkRegistration
+		}
 		pass.restarted(id, clean)
 	}
 	return append(pass.records, record.Message{Record: r, Version: level.RegisterBrokerVersion()}), r.BrokerEpoch, nil
@@ -73,7 +76,7 @@ func checkRegistration(in Input, req *kmsg.BrokerRegistrationRequest, existing *
 	// was an earlier run, which cannot be alive.
 	own := existing != nil && in.Settings.Combined && kafka.NodeID(existing.ID) == in.Settings.NodeID
 	if existing != nil && existing.IncarnationID != kafka.UUID(req.IncarnationID) && !existing.Fenced && !own &&
-		in.Sessions.Valid(existing.ID, existing.Epoch, in.NowMs, in.Settings.SessionTimeoutMs) {
+		sessionStands(in, existing) && !replacesAtOnce(in, existing, directoryIDs(req.LogDirs)) {
 		return errors.New(errors.DuplicateBrokerRegistration, "Another broker is registered with broker id %d. "+
 			"If the broker was recently restarted, this resolves itself when the session of its last run expires.", req.BrokerID)
 	}
@@ -93,6 +96,10 @@ func checkRegistration(in Input, req *kmsg.BrokerRegistrationRequest, existing *
 		return err
 	}
 	return checkBrokerFeatures(in, req)
+}
+
+func sessionStands(in Input, b *image.Broker) bool {
+	return in.Sessions.Valid(b.ID, b.Epoch, in.NowMs, in.Settings.SessionTimeoutMs)
 }
 
 // checkListeners refuses what the record cannot hold: it is keyed by name.

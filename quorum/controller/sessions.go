@@ -25,6 +25,9 @@ import (
 // records of RegisterBroker, Heartbeat, and anything that fences or removes.
 type Sessions struct {
 	brokers map[kafka.BrokerID]*session
+	// presumed are the brokers that were fenced or replaced on proof of death, and
+	// when their session would have expired. Only registered brokers are in it.
+	presumed map[kafka.BrokerID]int64
 }
 
 type session struct {
@@ -35,6 +38,9 @@ type session struct {
 	// broker in controlled shutdown, NoOffset if it is in none.
 	shutdownOffset          kafka.Offset
 	wantFence, wantShutdown bool
+	// hungUp is true when the broker closed its heartbeat connection and was not
+	// heard since.
+	hungUp bool
 }
 
 // BrokerSession is a view of one session.
@@ -49,7 +55,9 @@ type BrokerSession struct {
 
 // NewSessions returns an empty set of sessions: that of a controller that is
 // not active.
-func NewSessions() *Sessions { return &Sessions{brokers: map[kafka.BrokerID]*session{}} }
+func NewSessions() *Sessions {
+	return &Sessions{brokers: map[kafka.BrokerID]*session{}, presumed: map[kafka.BrokerID]int64{}}
+}
 
 // Reset begins anew, as a controller does when it becomes active: every
 // unfenced broker's session restarts at now, so that none is fenced because the
@@ -57,6 +65,7 @@ func NewSessions() *Sessions { return &Sessions{brokers: map[kafka.BrokerID]*ses
 // the others have applied all of img.
 func (s *Sessions) Reset(img *image.Image, nowMs int64) {
 	clear(s.brokers)
+	clear(s.presumed)
 	for b := range img.Brokers() {
 		if b.Fenced {
 			continue
@@ -84,6 +93,65 @@ func (s *Sessions) Touch(id kafka.BrokerID, epoch kafka.BrokerEpoch, nowMs int64
 	}
 	b.lastContactMs = max(b.lastContactMs, nowMs)
 	b.metadataOffset = metadataOffset
+	b.hungUp = false
+}
+
+// HangUp notes that a broker that is not fenced closed the connection of its last
+// heartbeat.
+func (s *Sessions) HangUp(id kafka.BrokerID, epoch kafka.BrokerEpoch) {
+	if b := s.brokers[id]; b != nil && b.epoch == epoch {
+		b.hungUp = true
+	}
+}
+
+// HungUp reports whether the broker closed its heartbeat connection and was not
+// heard since.
+func (s *Sessions) HungUp(id kafka.BrokerID, epoch kafka.BrokerEpoch) bool {
+	b := s.brokers[id]
+	return b != nil && b.epoch == epoch && b.hungUp
+}
+
+// PresumeDead notes that a broker is fenced or replaced on proof of death, and
+// returns the time up to which its session would have stood.
+func (s *Sessions) PresumeDead(id kafka.BrokerID, nowMs, timeoutMs int64) (untilMs int64) {
+	untilMs = nowMs + timeoutMs
+	if b := s.brokers[id]; b != nil {
+		untilMs = b.lastContactMs + timeoutMs
+	}
+	s.presumed[id] = untilMs
+	return untilMs
+}
+
+// PresumeFenced presumes every fenced broker of img dead until untilMs: whom its
+// predecessor fenced on proof, a new controller does not know.
+func (s *Sessions) PresumeFenced(img *image.Image, untilMs int64) {
+	for b := range img.Brokers() {
+		if b.Fenced {
+			s.presumed[b.ID] = untilMs
+		}
+	}
+}
+
+// NoLongerPresumed names the broker with the lowest id that was presumed dead
+// until before nowMs, kafka.NoLeader if there is none. Forgive takes it out.
+func (s *Sessions) NoLongerPresumed(nowMs int64) kafka.BrokerID {
+	lowest := kafka.NoLeader
+	for id, until := range s.presumed {
+		if until < nowMs && (lowest == kafka.NoLeader || id < lowest) {
+			lowest = id
+		}
+	}
+	return lowest
+}
+
+// Forgive forgets that a broker was presumed dead.
+func (s *Sessions) Forgive(id kafka.BrokerID) { delete(s.presumed, id) }
+
+// presumedDead reports whether a broker was fenced or replaced on proof of death
+// and its session would still stand.
+func (s *Sessions) presumedDead(id kafka.BrokerID, nowMs int64) bool {
+	until, ok := s.presumed[id]
+	return ok && nowMs <= until
 }
 
 // Heartbeat notes what became of a heartbeat: the broker is touched, its wishes
@@ -103,11 +171,16 @@ func (s *Sessions) Heartbeat(img *image.Image, c BrokerSession) {
 }
 
 // Registered begins the session of a registration that was just decided. An
-// amended registration (same epoch) keeps what is known.
-func (s *Sessions) Registered(id kafka.BrokerID, epoch kafka.BrokerEpoch, nowMs int64) {
-	if b := s.brokers[id]; b != nil && b.epoch == epoch {
+// amended registration (same epoch) keeps what is known. An incarnation that hung
+// up and is replaced before its session has expired is presumed dead.
+func (s *Sessions) Registered(id kafka.BrokerID, epoch kafka.BrokerEpoch, nowMs, timeoutMs int64) {
+	b := s.brokers[id]
+	if b != nil && b.epoch == epoch {
 		b.lastContactMs = max(b.lastContactMs, nowMs)
 		return
+	}
+	if b != nil && b.hungUp && !b.expired(nowMs, timeoutMs) {
+		s.PresumeDead(id, nowMs, timeoutMs)
 	}
 	s.brokers[id] = newSession(epoch, nowMs)
 }
@@ -123,6 +196,11 @@ func (s *Sessions) Prune(img *image.Image, nowMs, timeoutMs int64) {
 		reg := img.Broker(id)
 		if reg == nil || reg.Epoch != b.epoch || reg.Fenced && b.expired(nowMs, timeoutMs) {
 			delete(s.brokers, id)
+		}
+	}
+	for id := range s.presumed {
+		if img.Broker(id) == nil {
+			delete(s.presumed, id)
 		}
 	}
 }

@@ -42,11 +42,11 @@ func TestSessionsBelongToABrokerEpoch(t *testing.T) {
 	if !s.Valid(1, 10, 200, 100) {
 		t.Error("the session got shorter")
 	}
-	s.Registered(1, 10, 150) // an amended registration keeps the offset
+	s.Registered(1, 10, 150, 100) // an amended registration keeps the offset
 	if b, _ := s.Session(1); b.MetadataOffset != 6 || b.LastContactMs != 150 {
 		t.Errorf("after an amended registration: %+v", b)
 	}
-	s.Registered(1, 12, 160)
+	s.Registered(1, 12, 160, 100)
 	if b, _ := s.Session(1); b.Epoch != 12 || b.MetadataOffset != kafka.NoOffset {
 		t.Errorf("after a new registration: %+v", b)
 	}

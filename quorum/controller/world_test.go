@@ -286,7 +286,7 @@ func (w *world) register(req *kmsg.BrokerRegistrationRequest) *kmsg.BrokerRegist
 	d, resp := RegisterBroker(w.in, req)
 	w.apply(d)
 	if resp.ErrorCode == 0 {
-		w.in.Sessions.Registered(kafka.BrokerID(req.BrokerID), kafka.BrokerEpoch(resp.BrokerEpoch), w.in.NowMs)
+		w.in.Sessions.Registered(kafka.BrokerID(req.BrokerID), kafka.BrokerEpoch(resp.BrokerEpoch), w.in.NowMs, worldTimeout)
 	}
 	return resp
 }

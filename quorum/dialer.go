@@ -1,0 +1,96 @@
+package quorum
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"kvorum/listener"
+)
+
+const (
+	// dialTimeout bounds a dial. A refusal takes a round trip; what takes longer is
+	// silence, and the session ends before long.
+	dialTimeout = time.Second
+	// dialQueue is how many steps' dials may wait to be begun, which takes no time.
+	dialQueue = 64
+)
+
+// dialer makes the core's dials. run owns a goroutine for each, which lives for
+// at most dialTimeout, and there are at most as many as the core has in flight.
+type dialer struct {
+	dials   chan []Dial
+	done    chan struct{} // closed when run has ended
+	report  func(context.Context, Dialed)
+	timeout time.Duration
+}
+
+func newDialer(report func(context.Context, Dialed)) *dialer {
+	return &dialer{dials: make(chan []Dial, dialQueue), done: make(chan struct{}), report: report, timeout: dialTimeout}
+}
+
+// ask hands over the dials of one step. Only the loop calls it.
+func (d *dialer) ask(dials []Dial) {
+	if len(dials) == 0 {
+		return
+	}
+	select {
+	case d.dials <- dials:
+	case <-d.done:
+	}
+}
+
+// run makes dials until ctx ends, and waits for those that it has begun.
+func (d *dialer) run(ctx context.Context) {
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer close(d.done)
+	for {
+		select {
+		case dials := <-d.dials:
+			for _, dial := range dials {
+				running.Go(func() { d.report(ctx, d.dial(ctx, dial)) })
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// dial connects to all addresses at once.
+func (d *dialer) dial(ctx context.Context, dial Dial) Dialed {
+	ev := Dialed{Broker: dial.Broker, Epoch: dial.Epoch, Number: dial.Number, Answers: make([]DialAnswer, len(dial.Addresses))}
+	var all sync.WaitGroup
+	for i, address := range dial.Addresses {
+		all.Go(func() { ev.Answers[i] = d.knock(ctx, address) })
+	}
+	all.Wait()
+	return ev
+}
+
+// knock connects to one address. A host name with several addresses counts as
+// refusing only if the first one does; the core dials names only to learn the
+// address that answers.
+func (d *dialer) knock(ctx context.Context, address string) DialAnswer {
+	conn, err := (&net.Dialer{Timeout: d.timeout}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return DialAnswer{Refused: errors.Is(err, syscall.ECONNREFUSED)}
+	}
+	defer conn.Close() // nothing was said
+	return DialAnswer{Reached: conn.RemoteAddr().String()}
+}
+
+// ConnectionClosed is to be told of every connection that ends on the
+// controller's listeners, and why (listener.Events.Closed).
+func (c *Controller) ConnectionClosed(peer listener.Peer, why listener.Reason) {
+	if _, ok := c.watched.LoadAndDelete(peer.Conn); !ok {
+		return
+	}
+	select {
+	case c.events <- queued{event: ConnectionEnded{Connection: uint64(peer.Conn), ByPeer: why.ByPeer()}}:
+	case <-c.done:
+	}
+}
