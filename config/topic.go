@@ -6,12 +6,6 @@ import (
 	"strings"
 )
 
-// NullValues is the error for configs that were sent without a value; what is
-// "topic", "group" or "client metrics" (ControllerConfigurationValidator).
-func NullValues(what string, names []string) error {
-	return invalid("Null value not supported for %s configs: %s", what, strings.Join(names, ","))
-}
-
 // ValidateTopic checks the configs of a topic to be created. defaults are what
 // the keys that are not given fall back to.
 func ValidateTopic(configs map[string]string, defaults Layers) error {

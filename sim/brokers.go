@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -469,6 +468,3 @@ func (b *broker) beaten(r kmsg.Response) {
 		b.stopped()
 	}
 }
-
-// String is for the trace.
-func (b *broker) String() string { return fmt.Sprintf("broker %d", b.id) }

@@ -153,21 +153,3 @@ func ElectUnclean(in Input) (decision Decision, more bool) {
 	}
 	return Decision{Records: pass.records}, false
 }
-
-// Leaderless reports whether any partition has no leader, and Imbalanced
-// whether any is led by another than its preferred replica.
-func Leaderless(img *image.Image) bool { return anyPartition(img, leaderless) }
-
-// Imbalanced reports whether BalanceLeaders has anything to look at.
-func Imbalanced(img *image.Image) bool {
-	return anyPartition(img, func(p *image.Partition) bool { return !hasPreferredLeader(p) })
-}
-
-func anyPartition(img *image.Image, holds func(*image.Partition) bool) bool {
-	for _, part := range partitionsOf(img, kafka.NoLeader) {
-		if holds(part) {
-			return true
-		}
-	}
-	return false
-}

@@ -74,9 +74,6 @@ func Start(ctx context.Context, cfg Config) (*Broker, error) {
 // Unfenced is closed when a controller has unfenced the broker.
 func (b *Broker) Unfenced() <-chan struct{} { return b.unfenced }
 
-// Offset is the end of what the broker has fetched.
-func (b *Broker) Offset() kafka.Offset { return kafka.Offset(b.offset.Load()) }
-
 // Err is the newest refusal of a controller, for a benchmark that waits in vain.
 func (b *Broker) Err() error {
 	b.mu.Lock()
