@@ -67,61 +67,86 @@ func Quorum(ctx context.Context, bootstrap string, timeout time.Duration) (*Quor
 	if bootstrap == "" {
 		return nil, errors.New("no controllers are named: use --bootstrap-controller HOST:PORT")
 	}
-	var problems []error
-	for _, address := range strings.Split(bootstrap, ",") {
-		status, err := quorumFrom(ctx, address, timeout)
-		if err == nil {
-			return status, nil
-		}
-		problems = append(problems, fmt.Errorf("%s: %w", address, err))
-	}
-	return nil, errors.Join(problems...)
-}
-
-// quorumFrom asks the controller at address who is active, and that one for the
-// quorum.
-func quorumFrom(ctx context.Context, address string, timeout time.Duration) (*QuorumStatus, error) {
-	cluster := kmsg.NewPtrDescribeClusterRequest()
-	cluster.EndpointType = 2 // controllers
-	found, err := ask[*kmsg.DescribeClusterResponse](ctx, address, timeout, cluster)
+	resp, found, err := DescribeQuorum(ctx, bootstrap, true, timeout)
 	if err != nil {
 		return nil, err
 	}
+	status := &QuorumStatus{ClusterID: found.ClusterID}
+	status.fill(&resp.Topics[0].Partitions[0], addressesOf(found))
+	return status, nil
+}
+
+// DescribeQuorum asks for the state of the quorum, of which the answer describes
+// one partition, and for the cluster. bootstrap (HOST:PORT, separated by commas)
+// names controllers, or else brokers, which ask the active controller by
+// themselves; it goes through them until one has an answer.
+func DescribeQuorum(ctx context.Context, bootstrap string, controllers bool, timeout time.Duration) (*kmsg.DescribeQuorumResponse, *kmsg.DescribeClusterResponse, error) {
+	var problems []error
+	for _, address := range strings.Split(bootstrap, ",") {
+		resp, found, err := quorumFrom(ctx, address, controllers, timeout)
+		if err == nil {
+			return resp, found, nil
+		}
+		problems = append(problems, fmt.Errorf("%s: %w", address, err))
+	}
+	return nil, nil, errors.Join(problems...)
+}
+
+// quorumFrom asks the broker at address; or the controller there who is active,
+// and that one.
+func quorumFrom(ctx context.Context, address string, controllers bool, timeout time.Duration) (*kmsg.DescribeQuorumResponse, *kmsg.DescribeClusterResponse, error) {
+	cluster := kmsg.NewPtrDescribeClusterRequest()
+	if controllers {
+		cluster.EndpointType = 2
+	}
+	found, err := ask[*kmsg.DescribeClusterResponse](ctx, address, timeout, cluster)
+	if err != nil {
+		return nil, nil, err
+	}
 	if err := wire.Code(found.ErrorCode).Err(); err != nil {
-		return nil, fmt.Errorf("describe the cluster: %w", err)
+		return nil, nil, fmt.Errorf("describe the cluster: %w", err)
 	}
-	status := &QuorumStatus{ClusterID: found.ClusterID, Leader: kafka.NodeID(found.ControllerID)}
-	addresses := map[kafka.NodeID]string{}
-	for _, b := range found.Brokers {
-		addresses[kafka.NodeID(b.NodeID)] = fmt.Sprintf("%s:%d", b.Host, b.Port)
-	}
-	active, ok := addresses[status.Leader]
-	if !ok {
-		return nil, errors.New("no controller is active that this one knows of")
+	if controllers {
+		active, ok := addressesOf(found)[kafka.NodeID(found.ControllerID)]
+		if !ok {
+			return nil, nil, errors.New("no controller is active that this one knows of")
+		}
+		address = active
 	}
 	req := kmsg.NewPtrDescribeQuorumRequest()
 	topic := kmsg.NewDescribeQuorumRequestTopic()
 	topic.Topic = "__cluster_metadata"
 	topic.Partitions = append(topic.Partitions, kmsg.NewDescribeQuorumRequestTopicPartition())
 	req.Topics = append(req.Topics, topic)
-	resp, err := ask[*kmsg.DescribeQuorumResponse](ctx, active, timeout, req)
-	if err != nil {
-		return nil, fmt.Errorf("ask the active controller %d at %s: %w", status.Leader, active, err)
+	resp, err := ask[*kmsg.DescribeQuorumResponse](ctx, address, timeout, req)
+	if err == nil {
+		err = checkQuorum(resp)
 	}
-	return status, fillQuorum(status, resp, addresses)
+	if err != nil {
+		return nil, nil, fmt.Errorf("describe the quorum: ask %s: %w", address, err)
+	}
+	return resp, found, nil
 }
 
-func fillQuorum(status *QuorumStatus, resp *kmsg.DescribeQuorumResponse, addresses map[kafka.NodeID]string) error {
+func addressesOf(found *kmsg.DescribeClusterResponse) map[kafka.NodeID]string {
+	out := map[kafka.NodeID]string{}
+	for _, b := range found.Brokers {
+		out[kafka.NodeID(b.NodeID)] = fmt.Sprintf("%s:%d", b.Host, b.Port)
+	}
+	return out
+}
+
+func checkQuorum(resp *kmsg.DescribeQuorumResponse) error {
 	if err := wire.Code(resp.ErrorCode).Err(); err != nil {
-		return fmt.Errorf("describe the quorum: %w", err)
+		return err
 	}
 	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
-		return errors.New("describe the quorum: the answer does not describe the metadata log")
+		return errors.New("the answer does not describe the metadata log")
 	}
-	p := resp.Topics[0].Partitions[0]
-	if err := wire.Code(p.ErrorCode).Err(); err != nil {
-		return fmt.Errorf("describe the quorum: %w", err)
-	}
+	return wire.Code(resp.Topics[0].Partitions[0].ErrorCode).Err()
+}
+
+func (status *QuorumStatus) fill(p *kmsg.DescribeQuorumResponseTopicPartition, addresses map[kafka.NodeID]string) {
 	status.Leader, status.Epoch, status.HighWatermark = kafka.NodeID(p.LeaderID), kafka.LeaderEpoch(p.LeaderEpoch), kafka.Offset(p.HighWatermark)
 	replicas := func(states []kmsg.DescribeQuorumResponseTopicPartitionReplicaState) []QuorumReplica {
 		out := make([]QuorumReplica, 0, len(states))
@@ -138,7 +163,6 @@ func fillQuorum(status *QuorumStatus, resp *kmsg.DescribeQuorumResponse, address
 		return out
 	}
 	status.Voters, status.Observers = replicas(p.CurrentVoters), replicas(p.Observers)
-	return nil
 }
 
 // ask sends one request to one controller and returns its answer.

@@ -24,7 +24,7 @@ func compatCommand() *cobra.Command {
 		Long: "Compat takes the words of Apache Kafka 4.3's tools and prints what they print, so that a\n" +
 			"script runs with `kvorum compat kafka-topics` in the place of kafka-topics.sh.",
 	}
-	cmd.AddCommand(compatTopics(), compatGetOffsets(), compatDeleteRecords(), compatConfigs(), compatGroups())
+	cmd.AddCommand(compatTopics(), compatGetOffsets(), compatDeleteRecords(), compatConfigs(), compatGroups(), compatQuorum())
 	return cmd
 }
 
@@ -46,7 +46,7 @@ func (t *compatTool) command(name, short, instead, example string, run func(cont
 		Use: name, Short: short, Example: example, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if t.commandConfig != "" {
-				return usageError("--command-config is not read: clients of kvorum have neither TLS nor SASL yet")
+				return usageError(noCommandConfig)
 			}
 			if t.client, err = kgo.NewClient(kgo.SeedBrokers(strings.Split(t.bootstrap, ",")...), kgo.RetryTimeout(compatTimeout), kgo.MetadataMinAge(100*time.Millisecond)); err != nil {
 				return err
@@ -65,10 +65,17 @@ func (t *compatTool) command(name, short, instead, example string, run func(cont
 	cmd.Flags().StringVar(&t.bootstrap, "bootstrap-server", "", "brokers, HOST:PORT separated by commas")
 	cmd.Flags().StringVar(&t.commandConfig, "command-config", "", "refused: there is nothing to configure yet")
 	must(cmd.MarkFlagRequired("bootstrap-server"))
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
-		return fmt.Errorf("%w: this word of %s.sh is not taken; `%s` may do what you want, see its --help", err, name, instead)
-	})
+	cmd.SetFlagErrorFunc(flagError(name, instead))
 	return cmd
+}
+
+const noCommandConfig = "--command-config is not read: clients of kvorum have neither TLS nor SASL yet"
+
+// flagError names what to use in the place of a word that a tool does not take.
+func flagError(name, instead string) func(*cobra.Command, error) error {
+	return func(_ *cobra.Command, err error) error {
+		return fmt.Errorf("%w: this word of %s.sh is not taken; `%s` may do what you want, see its --help", err, name, instead)
+	}
 }
 
 // action is a word that says what a tool does.

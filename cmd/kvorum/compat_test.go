@@ -80,6 +80,7 @@ func TestCompat(t *testing.T) {
 	check("groups 16", "groups 17", "groups 18", "groups 19", "groups 22", "reset 16")
 	check("configs 1", "configs 2", "configs 3", "configs 4", "configs 5", "configs 6", "configs 7", "configs 8", "configs 9",
 		"configs 11", "configs 12", "configs 13", "configs 14", "configs 15", "configs 16", "configs 17", "configs 18", "configs 20")
+	check("node 8", "node 9")
 	r := kvorum(t, "compat", "kafka-topics", "--bootstrap-server", broker, "--list", "--zookeeper", "z:2181")
 	if r.code != exitError || !strings.Contains(r.stderr, "`kvorum topic`") {
 		t.Errorf("an unknown word: %+v", r)
@@ -112,6 +113,8 @@ func readRecorded(t *testing.T) map[string]recordedAnswer {
 var (
 	someID    = regexp.MustCompile(`TopicId: \S+`)
 	someHost  = regexp.MustCompile(`127\.0\.0\.1:\d+|<address>`)
+	ofQuorum  = regexp.MustCompile(`(ClusterId|LeaderId|LeaderEpoch|HighWatermark|MaxFollowerLag|MaxFollowerLagTimeMs):\s+\S+|"directoryId": "[^"]*"`)
+	ofReplica = regexp.MustCompile(`(?m)^(\S+\s+){6}(Leader|Follower|Observer)\s*$`)
 	configsOf = regexp.MustCompile(`Configs: (\S*)`)
 )
 
@@ -119,6 +122,7 @@ var (
 // of columns, the order of lines, and of the configs of a topic.
 func comparable(text string) string {
 	text = someHost.ReplaceAllString(someID.ReplaceAllString(text, "TopicId: ID"), "ADDRESS")
+	text = ofQuorum.ReplaceAllString(ofReplica.ReplaceAllString(text, "REPLICA $2"), "$1: ITS")
 	text = configsOf.ReplaceAllStringFunc(text, func(c string) string {
 		list := strings.Split(strings.TrimPrefix(c, "Configs: "), ",")
 		slices.Sort(list)
