@@ -63,10 +63,14 @@ var rooms = map[string][]string{
 	"broker":             {"broker/coordinator", "broker/group", "broker/handler", "broker/replica", "broker/storage", "broker/storage/producer", "broker/txn", "listener", "listener/quota", "metadatalog/image", "metadatalog/replay", "metadatalog", "protocol", "security", "snapshot"},
 	"migration":          {"migration/convert", "migration/znode", "metadatalog/image", "metadatalog/replay", "protocol"},
 	"migration/convert":  {"migration/znode", "metadatalog/image"},
-	"migration/znode":    {}, // the formats of ZooKeeper's nodes: read by the client and the conversion alike
-	"admin":              {"broker/storage", "broker/storage/checkpoint", "metadatalog/image", "metadatalog/replay", "metadatalog", "migration", "migration/convert", "migration/znode", "protocol", "snapshot"},
-	"internal/deps":      {},
-	"internal/server":    {"broker", "listener", "listener/meter", "listener/quota", "metadatalog/image", "metadatalog/replay", "metadatalog", "protocol", "quorum/controller", "quorum/raft", "quorum", "security"},
+	// The control requests are made by a pure room of their own; what sends them has
+	// threads and connections.
+	"migration/zkbroker":         {"metadatalog/image", "migration/zkbroker/control", "protocol"},
+	"migration/zkbroker/control": {"metadatalog/image"},
+	"migration/znode":            {}, // the formats of ZooKeeper's nodes: read by the client and the conversion alike
+	"admin":                      {"broker/storage", "broker/storage/checkpoint", "metadatalog/image", "metadatalog/replay", "metadatalog", "migration", "migration/convert", "migration/znode", "protocol", "snapshot"},
+	"internal/deps":              {},
+	"internal/server":            {"broker", "listener", "listener/meter", "listener/quota", "metadatalog/image", "metadatalog/replay", "metadatalog", "protocol", "quorum/controller", "quorum/raft", "quorum", "security"},
 
 	// What only reads an image is answered alike by controllers and brokers.
 	"metadatalog/describe": {"metadatalog/image"},

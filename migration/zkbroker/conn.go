@@ -1,0 +1,86 @@
+package zkbroker
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"kvorum/metadatalog/image"
+	"kvorum/protocol"
+)
+
+// maxAnswer bounds one answer: a LeaderAndIsr of 100,000 partitions of one broker is
+// answered with 1 MB.
+const maxAnswer = 64 << 20
+
+// plaintext is SecurityProtocol.PLAINTEXT.
+const plaintext = 0
+
+// dialPlain connects by TCP.
+func dialPlain(ctx context.Context, at image.Endpoint) (net.Conn, error) {
+	if at.SecurityProtocol != plaintext {
+		return nil, fmt.Errorf("its listener %s is not PLAINTEXT, and kvorum speaks nothing else to brokers in ZooKeeper mode yet", at.Name)
+	}
+	return new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(at.Host, strconv.Itoa(int(at.Port))))
+}
+
+// conn is a connection to a broker with one request on it at a time. The versions
+// are fixed, so there is no ApiVersions, as from Apache's controllers.
+type conn struct {
+	socket      net.Conn
+	address     string
+	clientID    string // our node id
+	correlation int32  // of the next request
+}
+
+// exchange sends a request and reads its answer. The end of ctx interrupts it; after
+// an error the connection is of no more use.
+func (c *conn) exchange(ctx context.Context, r kmsg.Request) (kmsg.Response, error) {
+	deadline, _ := ctx.Deadline() // zero is none
+	if err := c.socket.SetDeadline(deadline); err != nil {
+		return nil, err
+	}
+	defer context.AfterFunc(ctx, func() {
+		c.socket.SetDeadline(time.Unix(1, 0)) // a closed socket is interrupted already
+	})()
+	answer, err := c.roundTrip(r)
+	if err != nil {
+		return nil, fmt.Errorf("%s to %s: %w", kmsg.NameForKey(r.Key()), c.address, errors.Join(ctx.Err(), err))
+	}
+	return answer, nil
+}
+
+func (c *conn) roundTrip(r kmsg.Request) (kmsg.Response, error) {
+	correlation := c.correlation
+	c.correlation++
+	if _, err := c.socket.Write(protocol.AppendRequest(nil, correlation, &c.clientID, r)); err != nil {
+		return nil, err
+	}
+	var size [4]byte
+	if _, err := io.ReadFull(c.socket, size[:]); err != nil {
+		return nil, err
+	}
+	n := binary.BigEndian.Uint32(size[:])
+	if n > maxAnswer {
+		return nil, fmt.Errorf("the answer has %d bytes, of which at most %d are taken", n, maxAnswer)
+	}
+	frame := make([]byte, n)
+	if _, err := io.ReadFull(c.socket, frame); err != nil {
+		return nil, err
+	}
+	answer := r.ResponseKind()
+	id, err := protocol.ReadResponse(frame, answer)
+	if err == nil && id != correlation {
+		err = fmt.Errorf("the answer belongs to request %d, not to %d", id, correlation)
+	}
+	return answer, err
+}
+
+func (c *conn) close() { c.socket.Close() } // nothing of ours is buffered in it
