@@ -2,16 +2,17 @@ package broker
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"kvorum/broker/incarnation"
 	"kvorum/config"
 	"kvorum/internal/kafka"
 	"kvorum/listener"
@@ -30,6 +31,10 @@ const (
 	// forwardConnections is how many of the clients' requests are with the active
 	// controller at a time.
 	forwardConnections = 32
+	// forwardPatience is how long a client's request waits for an active controller
+	// before it is told that there is none: many times what a failover takes, and less
+	// than clients wait for an answer.
+	forwardPatience = 10 * time.Second
 )
 
 // Config is what a broker is made of.
@@ -73,6 +78,11 @@ type Broker struct {
 	heartbeats, requests, forwarding *Client
 
 	services
+	// begun is as whom this broker starts, and memories where that is kept; waits is why
+	// it waits for a controller instead of serving alone.
+	begun    incarnation.Start
+	memories *memories
+	waits    atomic.Pointer[string]
 	// failed takes the first reason why the broker cannot go on.
 	failed    chan error
 	listeners []*listener.Listener
@@ -100,8 +110,12 @@ func New(ctx context.Context, cfg Config) (*Broker, error) {
 	attempt := cfg.Node.Broker.RequestTimeout
 	b.heartbeats, b.requests = NewClient(b.finder, clientID, 1, attempt), NewClient(b.finder, clientID, 8, attempt)
 	b.forwarding = NewClient(b.finder, clientID, forwardConnections, attempt)
+	b.forwarding.patience = forwardPatience
 	b.publisher = newPublisher(b)
 	err := b.openServices()
+	if err == nil {
+		err = b.remember()
+	}
 	if err == nil {
 		err = b.introduce(ctx)
 	}
@@ -116,21 +130,22 @@ func (b *Broker) introduce(ctx context.Context) error {
 	if err := b.bind(ctx); err != nil {
 		return err
 	}
-	incarnation, err := kafka.RandomUUID(rand.Reader)
-	if err != nil {
-		return err
-	}
 	endpoints, err := b.endpoints()
 	if err != nil {
 		return err
 	}
 	cfg := &b.cfg
-	registration := newRegistration(cfg, incarnation, endpoints, sorted(b.dirs.Online()), b.dirs.PreviousEpoch())
+	registration := newRegistration(cfg, b.begun.ID, endpoints, sorted(b.dirs.Online()), b.begun.Previous)
 	own := cfg.Node.Broker
+	directory := own.DirectoryFailureTimeout.Milliseconds()
+	if own.ServeWithoutQuorum {
+		directory = 0 // its other partitions go on; a controller hears of it when there is one
+	}
 	b.registrar = newRegistrar(lifecycleConfig{
 		intervalMs: own.HeartbeatInterval.Milliseconds(), registrationMs: own.RegistrationTimeout.Milliseconds(),
-		controlledShutdown: own.ControlledShutdown, shutdownMs: cfg.ShutdownTimeout.Milliseconds(), directoryMs: own.DirectoryFailureTimeout.Milliseconds(),
+		controlledShutdown: own.ControlledShutdown, shutdownMs: cfg.ShutdownTimeout.Milliseconds(), directoryMs: directory, patient: own.ServeWithoutQuorum,
 	}, b.heartbeats, registration, own.SessionTimeout/2, b.logger)
+	b.registrar.memories = b.memories
 	return nil
 }
 
@@ -264,6 +279,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	stopServices := b.runServices(context.WithoutCancel(ctx))
 	if b.fetcher != nil {
 		group.Go(func() error { return b.fetcher.run(work) })
+		group.Go(func() error { return b.confirm(work) })
 	}
 	group.Go(func() error {
 		err := b.registrar.run(work)
@@ -324,16 +340,38 @@ func (b *Broker) start(ctx, work context.Context) error {
 // errSlowStart ends a broker that took too long to come to where it serves.
 var errSlowStart = errors.New("the start took longer than server.max.startup.time.ms")
 
-// arrive follows the metadata log until the broker is one that may lead.
+// arrive follows the metadata log until the broker is one that may lead: by the word
+// of the controllers, or by its own where there are none and it may.
 func (b *Broker) arrive(ctx context.Context) error {
+	alone := b.alone(ctx)
+	if alone {
+		b.replicas.Distrust()
+	} else if b.fetcher != nil {
+		if err := b.fetcher.wait(ctx); err != nil {
+			return err
+		}
+	}
 	if err := b.source.AddPublisher(ctx, b.publisher); err != nil {
 		return fmt.Errorf("follow the metadata log: %w", err)
 	}
-	b.registrar.tell(becameReady{})
+	b.registrar.tell(becameReady{alone: alone})
 	if err := b.registrar.wait(ctx, Running); err != nil {
 		return err
 	}
+	if alone {
+		b.logger.Warn("no controller can be reached: the broker serves from its own copy of the metadata log", "offset", b.publisher.image.Load().At().Offset)
+		return nil
+	}
 	return b.publisher.waitUnfenced(ctx)
+}
+
+// confirm waits for the controllers to confirm the image by which the broker serves
+// alone.
+func (b *Broker) confirm(ctx context.Context) error {
+	if b.fetcher != nil && b.fetcher.wait(ctx) == nil {
+		b.publisher.confirm()
+	}
+	return nil
 }
 
 // stop ends everything in the order of its use.

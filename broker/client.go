@@ -47,6 +47,8 @@ type Client struct {
 	finder   Finder
 	clientID string
 	limit    time.Duration // of one attempt
+	// patience bounds the wait for a controller that leads; 0: as long as ctx.
+	patience time.Duration
 
 	// slots holds a token for each connection that may be in use.
 	slots chan struct{}
@@ -54,13 +56,15 @@ type Client struct {
 	mu     sync.Mutex
 	idle   []*conn // at most as many as slots
 	closed bool
+	// unanswered counts requests that were given up, by their name.
+	unanswered map[string]int64
 }
 
 // NewClient returns a client of up to connections connections. attempt is how long
 // one controller may take for one request (controller.socket.timeout.ms). Visible
 // changes wait for every broker there, so it must be more than that wait.
 func NewClient(finder Finder, clientID string, connections int, attempt time.Duration) *Client {
-	return &Client{finder: finder, clientID: clientID, limit: attempt, slots: make(chan struct{}, connections)}
+	return &Client{finder: finder, clientID: clientID, limit: attempt, slots: make(chan struct{}, connections), unanswered: map[string]int64{}}
 }
 
 // Close closes the connections that nobody uses, and each other one when its
@@ -80,6 +84,28 @@ func (c *Client) Close() {
 // connection broke is sent again and may then be done twice, as with Apache's
 // brokers. The answer may carry any error but NOT_CONTROLLER.
 func (c *Client) Do(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
+	return c.do(ctx, req, req, nil)
+}
+
+// DoNoted is Do for a request that must not leave before note has returned nil. It
+// goes over a connection of its own, that a controller has just answered on: where
+// none does nothing has left.
+func (c *Client) DoNoted(ctx context.Context, req kmsg.Request, note func() error) (kmsg.Response, error) {
+	return c.do(ctx, req, req, note)
+}
+
+// do is Do for a request inside another one: of is what is asked for.
+func (c *Client) do(ctx context.Context, req, of kmsg.Request, note func() error) (kmsg.Response, error) {
+	resp, err := c.try(ctx, req, note)
+	if err != nil {
+		c.mu.Lock()
+		c.unanswered[kmsg.NameForKey(of.Key())]++ // as many names as there are requests
+		c.mu.Unlock()
+	}
+	return resp, err
+}
+
+func (c *Client) try(ctx context.Context, req kmsg.Request, note func() error) (kmsg.Response, error) {
 	select {
 	case c.slots <- struct{}{}:
 	case <-ctx.Done():
@@ -89,11 +115,11 @@ func (c *Client) Do(ctx context.Context, req kmsg.Request) (kmsg.Response, error
 	pause := retryPause
 	var last error
 	for {
-		leader, err := c.finder.Leader(ctx)
+		leader, err := c.leader(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("%s to the controllers: %w", kmsg.NameForKey(req.Key()), errors.Join(err, last))
 		}
-		resp, err := c.attempt(ctx, leader, req)
+		resp, err := c.attempt(ctx, leader, req, note)
 		if err == nil || errors.Is(err, errNoVersion) {
 			return resp, err
 		}
@@ -103,6 +129,32 @@ func (c *Client) Do(ctx context.Context, req kmsg.Request) (kmsg.Response, error
 			return nil, fmt.Errorf("%s to the controllers: %w", kmsg.NameForKey(req.Key()), errors.Join(ctx.Err(), last))
 		}
 		pause = min(2*pause, maxRetryPause)
+	}
+}
+
+// errNoController says that none was found in time.
+var errNoController = errors.New("no active controller is found")
+
+// leader waits for an active controller.
+func (c *Client) leader(ctx context.Context) (Leader, error) {
+	if c.patience > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, c.patience, errNoController)
+		defer cancel()
+	}
+	l, err := c.finder.Leader(ctx)
+	if err != nil {
+		err = errors.Join(err, context.Cause(ctx))
+	}
+	return l, err
+}
+
+// countUnanswered adds to counts how many requests were given up, by their name.
+func (c *Client) countUnanswered(counts map[string]int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name, n := range c.unanswered {
+		counts[name] += n
 	}
 }
 
@@ -121,10 +173,10 @@ func rest(ctx context.Context, d time.Duration) bool {
 // errNotController is the answer of a controller that is not active.
 var errNotController = errors.New("it is not the active controller")
 
-func (c *Client) attempt(ctx context.Context, leader Leader, req kmsg.Request) (kmsg.Response, error) {
+func (c *Client) attempt(ctx context.Context, leader Leader, req kmsg.Request, note func() error) (kmsg.Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.limit)
 	defer cancel()
-	conn, err := c.take(ctx, leader.Address)
+	conn, err := c.connect(ctx, leader.Address, note)
 	if err != nil {
 		return nil, err
 	}
@@ -138,6 +190,23 @@ func (c *Client) attempt(ctx context.Context, leader Leader, req kmsg.Request) (
 		return nil, fmt.Errorf("%s to controller %s: %w", kmsg.NameForKey(req.Key()), leader.Address, errNotController)
 	}
 	return resp, nil
+}
+
+// connect returns a connection for a request: a new one if something has to be noted
+// before.
+func (c *Client) connect(ctx context.Context, address string, note func() error) (*conn, error) {
+	if note == nil {
+		return c.take(ctx, address)
+	}
+	conn, err := dialConn(ctx, address, c.clientID)
+	if err != nil {
+		return nil, err
+	}
+	if err := note(); err != nil {
+		conn.close()
+		return nil, err
+	}
+	return conn, nil
 }
 
 // take returns an idle connection to the address or makes one; connections to
@@ -188,7 +257,7 @@ func (c *Client) Forward(ctx context.Context, who protocol.Principal, from netip
 	env.RequestData = protocol.AppendRequest(nil, r.CorrelationID, r.ClientID, r.Body)[4:]
 	env.RequestPrincipal = protocol.AppendPrincipal(nil, who)
 	env.ClientHostAddress = from.AsSlice()
-	body, err := c.Do(ctx, env)
+	body, err := c.do(ctx, env, r.Body, nil)
 	if err != nil {
 		return nil, wire.New(wire.RequestTimedOut, "the request could not be forwarded to the active controller: %v", err)
 	}

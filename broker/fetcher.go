@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,6 +45,12 @@ type fetcher struct {
 	incoming *incomingSnapshot
 	since    int64         // bytes stored since the last snapshot
 	caughtUp chan struct{} // closed when the log has been as long as the leader's
+	// following is closed when the loader may read; unreachable when no controller
+	// could be reached that is known, before any was.
+	following   chan struct{}
+	unreachable chan struct{}
+	begin       sync.Once
+	silent      map[string]bool // addresses that could not be reached
 
 	mu     sync.Mutex
 	header snapshot.Header // the newest control records
@@ -73,7 +80,7 @@ func openFetcher(cfg *Config, learned func(Leader), logger *slog.Logger) (*fetch
 		}, store.EndOffset(), store.LastEpoch()),
 		logger: logger, clientID: fmt.Sprintf("raft-client-%d", cfg.Node.ID), timeout: max(own.MetadataTimeout, 2*maxWaitMs*time.Millisecond),
 		learned: learned, store: store, snapshots: snapshots, applied: &appliedLog{Store: store, changed: make(chan struct{})},
-		snapshotBytes: cfg.Node.Metadata.SnapshotBytes, caughtUp: make(chan struct{}),
+		snapshotBytes: cfg.Node.Metadata.SnapshotBytes, caughtUp: make(chan struct{}), following: make(chan struct{}), unreachable: make(chan struct{}), silent: map[string]bool{},
 		retention: snapshot.Retention{MaxBytes: cfg.Node.Metadata.RetentionBytes, MaxAgeMs: cfg.Node.Metadata.Retention.Milliseconds()},
 	}
 	f.loader = replay.NewLoader(replay.Options{Log: f.applied, Snapshots: snapshots, Observe: f.observe})
@@ -96,15 +103,45 @@ func (f *fetcher) run(ctx context.Context) error {
 	group.Go(func() error { return f.fetch(ctx) })
 	group.Go(func() error {
 		// A log that is shorter than the leader's is a state of long ago, or a part of
-		// one: replicas that are missing in it would be taken for strays.
+		// one: replicas that are missing in it would be taken for strays. Who begins
+		// without it must know that (Broker.alone).
 		select {
-		case <-f.caughtUp:
+		case <-f.following:
 			return f.loader.Run(ctx)
 		case <-ctx.Done():
 			return nil
 		}
 	})
 	return group.Wait()
+}
+
+// follow lets the loader begin.
+func (f *fetcher) follow() { f.begin.Do(func() { close(f.following) }) }
+
+// wait waits until the log has been as long as the leader's.
+func (f *fetcher) wait(ctx context.Context) error {
+	select {
+	case <-f.caughtUp:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// empty reports whether there is nothing to follow.
+func (f *fetcher) empty() bool { return f.store.EndOffset() == 0 }
+
+// unanswered notes that an address could not be reached. When none of them can, it
+// says so once.
+func (f *fetcher) unanswered(address string) {
+	if f.silent == nil {
+		return
+	}
+	f.silent[address] = true
+	if all := f.core.cfg.bootstrap; !slices.ContainsFunc(all, func(a string) bool { return !f.silent[a] }) {
+		f.silent = nil
+		close(f.unreachable)
+	}
 }
 
 func (f *fetcher) fetch(ctx context.Context) error {
@@ -119,6 +156,7 @@ func (f *fetcher) fetch(ctx context.Context) error {
 			f.learned(*out.learned)
 		}
 		if out.caughtUp {
+			f.follow()
 			close(f.caughtUp)
 		}
 		var err error
@@ -171,8 +209,10 @@ func (f *fetcher) exchange(ctx context.Context, address string, req kmsg.Request
 		var err error
 		if f.conn, err = dialConn(ctx, address, f.clientID); err != nil {
 			f.conn = nil
+			f.unanswered(address)
 			return nil, err
 		}
+		f.silent = nil
 	}
 	resp, err := f.conn.do(ctx, req)
 	if err != nil {
@@ -197,7 +237,7 @@ func (f *fetcher) keep(ctx context.Context, batches []byte) (fetchStored, error)
 // waitApplied waits for the publishers once they have begun.
 func (f *fetcher) waitApplied(ctx context.Context) error {
 	select {
-	case <-f.caughtUp:
+	case <-f.following:
 		return f.applied.wait(ctx, f.store.EndOffset())
 	default:
 		return nil

@@ -102,13 +102,35 @@ func (b *Broker) electCoordinator(self kafka.BrokerID, p image.PartitionChange) 
 	case p.New.Leader != self:
 		b.groups.Resign(p.ID, p.New.LeaderEpoch)
 	default:
-		partition, err := b.replicas.Lookup(kafka.TopicPartition{Topic: coordinator.Topic, Partition: p.ID})
-		if err != nil {
-			b.logger.Error("a partition of the coordinator cannot be led", "partition", p.ID, "error", err)
-			b.groups.Resign(p.ID, p.New.LeaderEpoch)
-			return
+		b.coordinate(p.ID, p.New.LeaderEpoch)
+	}
+}
+
+// coordinate makes this broker the coordinator of a partition that it leads.
+func (b *Broker) coordinate(id kafka.PartitionID, epoch kafka.LeaderEpoch) {
+	partition, err := b.replicas.Lookup(kafka.TopicPartition{Topic: coordinator.Topic, Partition: id})
+	switch {
+	case err != nil:
+		b.logger.Error("a partition of the coordinator cannot be led", "partition", id, "error", err)
+		b.groups.Resign(id, epoch)
+	case b.replicas.Unconfirmed():
+		b.groups.ElectUnconfirmed(id, epoch, groupLog{partition, epoch})
+	default:
+		b.groups.Elect(id, epoch, groupLog{partition, epoch})
+	}
+}
+
+// electLeft makes this broker the coordinator of what it leads by an image and could
+// not coordinate before that was confirmed; the others are not disturbed.
+func (b *Broker) electLeft(im *image.Image) {
+	topic := im.TopicByName(coordinator.Topic)
+	if topic == nil {
+		return
+	}
+	for id, p := range topic.Partitions() {
+		if p.Leader == kafka.BrokerID(b.cfg.Node.ID) {
+			b.coordinate(id, p.LeaderEpoch)
 		}
-		b.groups.Elect(p.ID, p.New.LeaderEpoch, groupLog{partition, p.New.LeaderEpoch})
 	}
 }
 

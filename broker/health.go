@@ -20,6 +20,9 @@ type Health struct {
 	// heartbeat; -1: none has yet.
 	SecondsSinceController float64 `json:"seconds_since_controller"`
 	OfflineDirectories     int     `json:"offline_log_directories"`
+	// Unconfirmed says that the broker has started without any controller, serves from
+	// its own copy of the metadata log, and has found none since.
+	Unconfirmed bool `json:"unconfirmed_metadata"`
 }
 
 // stalled is after how long a loop that has not turned is held for dead: it has
@@ -39,9 +42,13 @@ func (b *Broker) Health() Health {
 	if !heard.IsZero() {
 		h.SecondsSinceController = time.Since(heard).Seconds()
 	}
+	h.Unconfirmed = b.replicas.Unconfirmed()
 	switch state := b.State(); {
 	case state != Running:
 		h.NotReady = append(h.NotReady, "the broker is "+h.State)
+		if why := b.waits.Load(); why != nil && heard.IsZero() {
+			h.NotReady = append(h.NotReady, "no controller has answered yet, and it does not serve without one: "+*why)
+		}
 	case h.Fenced:
 		h.NotReady = append(h.NotReady, "the controllers hold the broker fenced")
 	}

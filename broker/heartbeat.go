@@ -25,6 +25,7 @@ type registrar struct {
 	// registration is the request of this process; heartbeatTimeout bounds one
 	// heartbeat.
 	registration     *kmsg.BrokerRegistrationRequest
+	memories         *memories // nil: nothing is kept
 	heartbeatTimeout time.Duration
 
 	events chan any
@@ -112,7 +113,7 @@ func (r *registrar) run(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	started := time.Now()
-	var ev any = lifecycleStarted{}
+	var ev any = lifecycleTick{} // what begins it comes as an event
 	for {
 		out := r.core.step(time.Since(started).Milliseconds(), ev)
 		if out.note != "" {
@@ -168,6 +169,11 @@ func (r *registrar) register(ctx context.Context) {
 	}
 	mark(&r.heard)
 	resp := body.(*kmsg.BrokerRegistrationResponse)
+	if r.memories != nil && resp.ErrorCode == 0 {
+		if err := r.memories.registered(kafka.BrokerEpoch(resp.BrokerEpoch)); err != nil {
+			r.logger.Error("the registration is not kept; after a kill this broker will not be who it is now", "error", err)
+		}
+	}
 	r.tell(registered{epoch: kafka.BrokerEpoch(resp.BrokerEpoch), code: errors.Code(resp.ErrorCode)})
 }
 
@@ -180,7 +186,7 @@ func (r *registrar) send(ctx context.Context, h *heartbeat) {
 	for _, id := range h.offline {
 		req.OfflineLogDirs = append(req.OfflineLogDirs, id)
 	}
-	body, err := r.client.Do(timed, req)
+	body, err := r.ask(timed, req)
 	if err != nil {
 		r.tell(heartbeatAnswered{err: err})
 		return
@@ -190,6 +196,16 @@ func (r *registrar) send(ctx context.Context, h *heartbeat) {
 	r.tell(heartbeatAnswered{
 		caughtUp: resp.IsCaughtUp, fenced: resp.IsFenced, shouldShutDown: resp.ShouldShutdown, code: errors.Code(resp.ErrorCode),
 	})
+}
+
+// ask sends a heartbeat. That a controller is asked for leave to stop is noted before
+// it can hear that, and not where there is none: who asked nobody may go on as who it
+// is after its next start.
+func (r *registrar) ask(ctx context.Context, req *kmsg.BrokerHeartbeatRequest) (kmsg.Response, error) {
+	if !req.WantShutdown || r.memories == nil {
+		return r.client.Do(ctx, req)
+	}
+	return r.client.DoNoted(ctx, req, r.memories.leaving)
 }
 
 // newRegistration is how this process registers (BrokerRegistration v4).

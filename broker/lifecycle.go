@@ -58,6 +58,9 @@ type lifecycleConfig struct {
 	// directoryMs is how long a failed directory may stay unknown to the controllers
 	// (log.dir.failure.timeout.ms); 0: for ever.
 	directoryMs int64
+	// patient says that the broker waits for a controller as long as it takes; else it
+	// gives up after registrationMs.
+	patient bool
 }
 
 // lifecycle is the core of a broker's life (BrokerLifecycleManager): it says when
@@ -93,11 +96,14 @@ type lifecycle struct {
 	failures int
 	dueMs    int64 // of the next request
 	stopMs   int64 // when controlled shutdown began; 0 before
+	heard    bool  // a controller has answered since
 }
 
 // Lifecycle events.
 type (
 	lifecycleStarted struct{}
+	// lifecycleResumed begins the life of a broker that goes on as who it was.
+	lifecycleResumed struct{ epoch kafka.BrokerEpoch }
 	// registered is the answer to a registration; err is nil where code says it.
 	registered struct {
 		epoch kafka.BrokerEpoch
@@ -112,8 +118,9 @@ type (
 	}
 	// imagePublished says that every publisher has acted on the image of an offset.
 	imagePublished struct{ offset kafka.Offset }
-	// becameReady says that logs are open and listeners bound.
-	becameReady     struct{}
+	// becameReady says that logs are open and listeners bound; alone, that no
+	// controller is there to say that it may lead, and it needs none.
+	becameReady     struct{ alone bool }
 	directoryFailed struct{ id kafka.DirectoryID }
 	stopWanted      struct{}
 	lifecycleTick   struct{}
@@ -154,6 +161,9 @@ func (l *lifecycle) step(nowMs int64, ev any) lifecycleEffects {
 	switch ev := ev.(type) {
 	case lifecycleStarted:
 		l.state, l.startedMs = Starting, nowMs
+	case lifecycleResumed:
+		l.state, l.startedMs, l.registeredBefore = Recovery, nowMs, true
+		l.epoch, l.dueMs = ev.epoch, nowMs+l.cfg.intervalMs
 	case registered:
 		l.stepRegistered(nowMs, ev, &out)
 	case heartbeatAnswered:
@@ -162,6 +172,9 @@ func (l *lifecycle) step(nowMs int64, ev any) lifecycleEffects {
 		l.stepPublished(ev)
 	case becameReady:
 		l.ready, l.dirty = true, l.dirty || l.state == Recovery
+		if ev.alone && l.state == Recovery {
+			l.state = Running
+		}
 	case directoryFailed:
 		if !slices.Contains(l.offline, ev.id) {
 			if l.told == len(l.offline) {
@@ -188,7 +201,8 @@ func (l *lifecycle) stepRegistered(nowMs int64, ev registered, out *lifecycleEff
 	}
 	if ev.err != nil {
 		l.backOff(nowMs)
-		if !l.registeredBefore && nowMs-l.startedMs >= l.cfg.registrationMs {
+		silent := l.cfg.patient && ev.code == errors.None // nobody has refused it
+		if !silent && !l.registeredBefore && nowMs-l.startedMs >= l.cfg.registrationMs {
 			out.failed = fmt.Errorf("register this broker: no success within initial.broker.registration.timeout.ms=%d: %w", l.cfg.registrationMs, ev.err)
 			return
 		}
@@ -230,6 +244,7 @@ func (l *lifecycle) stepAnswered(nowMs int64, ev heartbeatAnswered, out *lifecyc
 		l.registerAgain(nowMs, out, ev.err)
 		return
 	}
+	l.heard = l.heard || ev.code != errors.None || ev.err == nil
 	if ev.err != nil {
 		if l.backOff(nowMs); l.failures == 1 {
 			out.note = fmt.Sprintf("a heartbeat failed: %v", ev.err)
@@ -262,6 +277,10 @@ func (l *lifecycle) registerAgain(nowMs int64, out *lifecycleEffects, why error)
 	out.note = fmt.Sprintf("the controllers do not know this broker's registration any more, so that it registers again: %v", why)
 }
 
+// loneShutdown is how long in milliseconds a broker that is to stop waits for the
+// first answer of a controller: longer than they take to elect another one.
+const loneShutdown = 10_000
+
 // impatience is the time in milliseconds between heartbeats while the broker
 // waits for the controllers: to be unfenced, or to have its leaders moved.
 const impatience = 50
@@ -270,7 +289,7 @@ func (l *lifecycle) stepStop(nowMs int64) {
 	switch {
 	case l.stopMs != 0:
 	case l.cfg.controlledShutdown && (l.state == Running || l.state == Recovery):
-		l.state, l.stopMs, l.dirty = PendingShutdown, nowMs, true
+		l.state, l.stopMs, l.dirty, l.heard = PendingShutdown, nowMs, true, false
 	default:
 		l.state, l.stopMs = ShuttingDown, nowMs
 	}
@@ -281,6 +300,10 @@ func (l *lifecycle) act(nowMs int64, out *lifecycleEffects) {
 	if l.state == PendingShutdown && nowMs-l.stopMs >= l.cfg.shutdownMs {
 		l.state = ShuttingDown
 		out.note = "the controllers gave no leave to stop in time: stopping without it"
+	}
+	if l.state == PendingShutdown && l.cfg.patient && !l.heard && nowMs-l.stopMs >= loneShutdown {
+		l.state = ShuttingDown
+		out.note = "no controller answers: stopping without leave"
 	}
 	if l.state == NotRunning || l.state == ShuttingDown || out.failed != nil {
 		return
@@ -305,7 +328,11 @@ func (l *lifecycle) act(nowMs int64, out *lifecycleEffects) {
 		}
 	}
 	if l.state == PendingShutdown {
-		if end := l.stopMs + l.cfg.shutdownMs; out.wakeAtMs == 0 || end < out.wakeAtMs {
+		end := l.stopMs + l.cfg.shutdownMs
+		if l.cfg.patient && !l.heard {
+			end = min(end, l.stopMs+loneShutdown)
+		}
+		if out.wakeAtMs == 0 || end < out.wakeAtMs {
 			out.wakeAtMs = end
 		}
 	}

@@ -124,6 +124,21 @@ type followed struct {
 	lagMs          int64
 	silenceSeconds float64
 	fenced         int
+	unconfirmed    int
+	waits          int
+}
+
+var unansweredMetrics = []metric[int64]{
+	counter("kvorum_broker_controller_requests_unanswered_total", "Requests of this broker and its clients that no active controller has answered in time.", func(n int64) int64 { return n }, "request"),
+}
+
+// unanswered are the requests that no controller has answered, by their name.
+func (b *Broker) unanswered() map[string]int64 {
+	counts := map[string]int64{}
+	for _, c := range []*Client{b.heartbeats, b.requests, b.forwarding} {
+		c.countUnanswered(counts)
+	}
+	return counts
 }
 
 // kafka.server:type=KafkaServer and broker-metadata-metrics, and kvorum's own.
@@ -133,6 +148,8 @@ var lifecycleMetrics = []metric[followed]{
 	gauge("kafka_broker_metadata_last_applied_record_timestamp", "When that record was written, in milliseconds since 1970.", func(f followed) int64 { return f.timestampMs }),
 	gauge("kafka_broker_metadata_last_applied_record_lag_ms", "How long ago that was, in milliseconds.", func(f followed) int64 { return f.lagMs }),
 	gauge("kvorum_broker_seconds_since_controller", "Seconds since an active controller last answered a heartbeat of this broker.", func(f followed) float64 { return f.silenceSeconds }),
+	gauge("kvorum_broker_unconfirmed_metadata", "1 while the broker serves from its own copy of the metadata log since it was started without any controller, else 0.", func(f followed) int { return f.unconfirmed }),
+	gauge("kvorum_broker_waits_for_controller", "1 while no controller has answered since the start of the broker, which does not serve without one; /ready says why. Else 0.", func(f followed) int { return f.waits }),
 	gauge("kvorum_broker_fenced", "1 while the controllers hold this broker back from leading, else 0.", func(f followed) int { return f.fenced }),
 }
 
@@ -152,6 +169,9 @@ func (c collector) Describe(chan<- *prometheus.Desc) {}
 // Collect implements prometheus.Collector.
 func (c collector) Collect(out chan<- prometheus.Metric) {
 	collect(out, lifecycleMetrics, c.b.followed())
+	for name, n := range c.b.unanswered() {
+		collect(out, unansweredMetrics, n, name)
+	}
 	c.b.handlers.EachTopic(func(topic string, t *handler.TopicCounts) { collect(out, topicMetrics, t, topic) })
 	collect(out, replicaMetrics, c.b.services.replicas.Counts())
 	c.logs(out)
@@ -164,6 +184,12 @@ func (b *Broker) followed() followed {
 	f.lagMs = max(0, time.Now().UnixMilli()-at.TimestampMs)
 	if h.Fenced {
 		f.fenced = 1
+	}
+	if h.Unconfirmed {
+		f.unconfirmed = 1
+	}
+	if b.waits.Load() != nil && f.state != Running && h.SecondsSinceController < 0 {
+		f.waits = 1
 	}
 	return f
 }

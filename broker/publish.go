@@ -23,6 +23,9 @@ type publisher struct {
 	// image is the newest one that was acted on.
 	image atomic.Pointer[image.Image]
 
+	// acting is held by who acts on an image.
+	acting sync.Mutex
+
 	mu      sync.Mutex
 	changed chan struct{} // closed at the next image
 }
@@ -40,6 +43,8 @@ func (p *publisher) Name() string { return "broker" }
 
 // Publish implements replay.Publisher.
 func (p *publisher) Publish(c *image.Changes, im *image.Image, _ replay.Manifest) {
+	p.acting.Lock()
+	defer p.acting.Unlock()
 	b := p.broker
 	b.replicas.Publish(c, im)
 	b.autoCreate.deleted(c, time.Now())
@@ -52,6 +57,15 @@ func (p *publisher) Publish(c *image.Changes, im *image.Image, _ replay.Manifest
 	p.changed = make(chan struct{})
 	p.mu.Unlock()
 	p.broker.registrar.tell(imagePublished{im.At().Offset})
+}
+
+// confirm says that the controllers have confirmed the newest image: what was left
+// undone without that is done.
+func (p *publisher) confirm() {
+	p.acting.Lock()
+	defer p.acting.Unlock()
+	p.broker.replicas.Confirm()
+	p.broker.electLeft(p.image.Load())
 }
 
 // quotas puts the image's client quotas into force where they changed.

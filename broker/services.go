@@ -97,6 +97,7 @@ var errNoDirectory = errors.New("all log directories have failed")
 func (b *Broker) directoryFailed(id kafka.DirectoryID, cause error) {
 	b.logger.Error("a log directory has failed", "directory", id, "error", cause)
 	b.replicas.DirectoryFailed(id)
+	b.memories.without(id)
 	b.registrar.tell(directoryFailed{id})
 	if len(b.dirs.Online()) == 0 {
 		b.fail(errNoDirectory)
@@ -123,7 +124,7 @@ func (b *Broker) closeDirs() error {
 	if b.dirs == nil {
 		return nil
 	}
-	epoch := b.dirs.PreviousEpoch()
+	epoch := b.begun.Previous
 	if b.registrar != nil && b.registrar.Epoch() != kafka.NoBrokerEpoch {
 		epoch = b.registrar.Epoch()
 	}

@@ -68,6 +68,10 @@ type Broker struct {
 	FetchSessions       int
 	DescribedPartitions int
 
+	// ServeWithoutQuorum says that the broker serves, also after a restart, while no
+	// controller lives, and does not stop for want of one.
+	ServeWithoutQuorum bool
+
 	// TopicMetrics is how many topics have metrics of their own, PartitionMetrics
 	// whether each partition has.
 	TopicMetrics     int
@@ -191,6 +195,7 @@ func (p *nodeParser) broker(n *Node) {
 	b.RecoveryThreads = p.int("num.recovery.threads.per.data.dir")
 	b.FetchMaxBytes, b.FetchSessions = p.int("fetch.max.bytes"), p.int("max.incremental.fetch.session.cache.slots")
 	b.DescribedPartitions = p.int("max.request.partition.size.limit")
+	b.ServeWithoutQuorum = p.value("kvorum.serve.without.quorum").Bool
 	b.TopicMetrics, b.PartitionMetrics = p.int("kvorum.metrics.topics.max"), p.value("kvorum.metrics.partitions.enable").Bool
 	p.brokerListeners(n)
 }

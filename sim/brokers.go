@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"kvorum/broker/incarnation"
 	"kvorum/broker/replica/core"
 	"kvorum/broker/storage"
 	"kvorum/internal/kafka"
@@ -34,16 +36,14 @@ type broker struct {
 	fs          *vfs.MemFS
 	checkpoints map[kafka.TopicPartition]checkpoint
 	metadata    [][]byte
-	// incarnation counts the processes that are not the same for the controllers. A
-	// kill costs no page cache: who comes back from it goes on as who it was (with a
-	// new incarnation the controllers would have to take every kill for a loss, and
-	// three kills for the loss of everything). previous is the epoch of the last
-	// clean stop, kafka.NoBrokerEpoch after a loss of power.
-	incarnation int
-	previous    kafka.BrokerEpoch
-	// registeredAs is the epoch of this incarnation, kafka.NoBrokerEpoch before it is
-	// told.
-	registeredAs kafka.BrokerEpoch
+	// memory is as whom it writes, nil before the first start; clean says that it was
+	// closed in order. A kill costs no page cache: who comes back from it goes on as
+	// who it was (with a new incarnation the controllers would have to take every kill
+	// for a loss, and three kills for the loss of everything).
+	memory *incarnation.Memory
+	clean  bool
+	// boots counts the losses of power.
+	boots int
 	// journal holds the expansions of ISRs that were proposed and not decided; each
 	// is durable before it is sent.
 	journal map[kafka.TopicPartition]*core.Proposal
@@ -93,7 +93,7 @@ func (q *waiting) done(call uint64) bool {
 
 func (w *World) newBroker(id kafka.BrokerID) *broker {
 	return &broker{w: w, id: id, fs: vfs.NewCrashableMem(), checkpoints: map[kafka.TopicPartition]checkpoint{},
-		incarnation: 1, previous: kafka.NoBrokerEpoch, registeredAs: kafka.NoBrokerEpoch, journal: map[kafka.TopicPartition]*core.Proposal{}}
+		journal: map[kafka.TopicPartition]*core.Proposal{}}
 }
 
 func (b *broker) node() node { return node(b.id) }
@@ -118,39 +118,54 @@ func (b *broker) start() {
 		}
 	}
 	b.w.tell("broker %d starts for the %d. time with metadata up to %d", b.id, b.lives, b.replay.NextOffset())
-	// An image from before its registration is one in which it was somebody else,
-	// perhaps with a log that is lost.
-	me := b.replay.Image().Broker(b.id)
-	if b.epoch = b.registeredAs; b.epoch != kafka.NoBrokerEpoch && me != nil && me.Epoch == b.epoch {
+	begun := b.remember()
+	b.epoch = begun.Epoch
+	if ok, _ := begun.Serves(b.ownRegistration()); ok {
 		b.confirmed = true
 		b.w.event("served from the last image")
 		b.publish()
 	}
 }
 
-// kill is kill -9: the kernel keeps what was written. Who had asked to be shut down
-// comes back as somebody else, or the controllers would go on shutting it down.
-func (b *broker) kill() {
-	b.up = false
-	if (b.stopping || !b.w.plan.Resume) && b.epoch != kafka.NoBrokerEpoch {
-		b.become(b.epoch)
+// directory is the id of the broker's only log directory.
+func (b *broker) directory() kafka.DirectoryID { return kafka.DirectoryID{0: 2, 15: byte(b.id)} }
+
+// remember finds out as whom the broker starts, and notes it.
+func (b *broker) remember() incarnation.Start {
+	found := incarnation.Found{Path: fmt.Sprintf("broker %d", b.id), ID: b.directory(), Memory: b.memory, Place: incarnation.Place{Boot: fmt.Sprint(b.boots)}, Clean: b.clean}
+	if b.memory != nil {
+		found.CleanEpoch = b.memory.Epoch
 	}
-	b.w.tell("broker %d is killed", b.id)
-	b.w.event("broker killed")
+	fresh := kafka.UUID{0: 5, 13: byte(b.lives >> 8), 14: byte(b.lives), 15: byte(b.id)}
+	begun := incarnation.Begin(true, []incarnation.Found{found}, fresh)
+	b.memory = &incarnation.Memory{ID: begun.ID, Epoch: begun.Epoch, Previous: begun.Previous, Directories: []kafka.DirectoryID{b.directory()}, Place: found.Place}
+	b.clean = false
+	return begun
 }
 
-// become makes the next process another one for the controllers; previous is the
-// epoch of the one whose data it has.
-func (b *broker) become(previous kafka.BrokerEpoch) {
-	b.incarnation++
-	b.previous, b.registeredAs = previous, kafka.NoBrokerEpoch
+// ownRegistration is what the broker's copy of the metadata log says of it.
+func (b *broker) ownRegistration() *incarnation.Registration {
+	me := b.replay.Image().Broker(b.id)
+	if me == nil {
+		return nil
+	}
+	return &incarnation.Registration{ID: me.IncarnationID, Epoch: me.Epoch, Fenced: me.Fenced, Leaving: me.InControlledShutdown, Same: true}
+}
+
+// kill is kill -9: the kernel keeps what was written. In a plan where nobody goes on
+// as who it was the next process is a new one, which says whose data it has.
+func (b *broker) kill() {
+	b.up = false
+	b.memory.Leaving = b.memory.Leaving || !b.w.plan.Resume
+	b.w.tell("broker %d is killed", b.id)
+	b.w.event("broker killed")
 }
 
 // losePower is a kill that takes what was not synced, but for files that the
 // kernel has written back by chance.
 func (b *broker) losePower() {
 	b.up = false
-	b.become(kafka.NoBrokerEpoch)
+	b.boots++
 	if b.w.chance(2) {
 		b.writeBack("/")
 	}
@@ -236,8 +251,7 @@ func (b *broker) stopped() {
 		}
 		b.checkpoints[p.name] = checkpoint{p.log.HighWatermark(), p.log.LogEnd()}
 	}
-	b.up = false
-	b.become(b.epoch)
+	b.up, b.clean = false, true
 	b.w.tell("broker %d has stopped in order", b.id)
 	b.w.event("controlled shutdown")
 }
@@ -411,6 +425,7 @@ func (b *broker) report() {
 	req.Version = 1
 	req.BrokerID, req.BrokerEpoch, req.CurrentMetadataOffset = int32(b.id), int64(b.epoch), int64(b.published)-1
 	req.WantFence, req.WantShutdown = b.published == 0, b.stopping
+	b.memory.Leaving = b.memory.Leaving || b.stopping
 	b.w.ask(b.node(), b.someController(), req, func(r kmsg.Response) {
 		if b.heartbeatWait.done(call) {
 			b.beaten(r)
@@ -422,12 +437,12 @@ func (b *broker) registration() kmsg.Request {
 	req := kmsg.NewPtrBrokerRegistrationRequest()
 	req.Version = 4
 	req.BrokerID, req.ClusterID = int32(b.id), clusterID
-	req.IncarnationID = kafka.UUID{0: 5, 13: byte(b.incarnation >> 8), 14: byte(b.incarnation), 15: byte(b.id)}
-	req.PreviousBrokerEpoch = int64(b.previous)
+	req.IncarnationID = b.memory.ID
+	req.PreviousBrokerEpoch = int64(b.memory.Previous)
 	l := kmsg.NewBrokerRegistrationRequestListener()
 	l.Name, l.Host, l.Port = "PLAINTEXT", "localhost", uint16(9092+b.id)
 	req.Listeners = append(req.Listeners, l)
-	req.LogDirs = append(req.LogDirs, kafka.DirectoryID{0: 2, 15: byte(b.id)})
+	req.LogDirs = append(req.LogDirs, b.directory())
 	for _, r := range image.SupportedFeatures() {
 		f := kmsg.NewBrokerRegistrationRequestFeature()
 		f.Name, f.MinSupportedVersion, f.MaxSupportedVersion = r.Name, r.MinSupportedVersion, r.MaxSupportedVersion
@@ -441,7 +456,8 @@ func (b *broker) registered(r kmsg.Response) {
 	if !ok || resp.ErrorCode != 0 {
 		return
 	}
-	b.epoch, b.registeredAs, b.heartbeatDue = kafka.BrokerEpoch(resp.BrokerEpoch), kafka.BrokerEpoch(resp.BrokerEpoch), 0
+	b.epoch, b.heartbeatDue = kafka.BrokerEpoch(resp.BrokerEpoch), 0
+	b.memory.Epoch = b.epoch
 	b.w.tell("broker %d is registered with epoch %d", b.id, b.epoch)
 }
 
@@ -455,7 +471,7 @@ func (b *broker) beaten(r kmsg.Response) {
 	case errors.StaleBrokerEpoch, errors.BrokerIDNotRegistered:
 		b.w.tell("broker %d is not who the controllers know", b.id)
 		b.w.event("registered again")
-		b.epoch, b.registeredAs, b.heartbeatDue = kafka.NoBrokerEpoch, kafka.NoBrokerEpoch, 0
+		b.epoch, b.heartbeatDue = kafka.NoBrokerEpoch, 0
 		return
 	default:
 		return

@@ -21,6 +21,9 @@ var focus = map[planted.Bug][]FaultKind{
 	planted.IgnorePartitionEpoch:   {SlowDown, Isolate, PauseBroker, StopBroker},
 	planted.UncleanStays:           {LosePower, KillBroker, PauseBroker},
 	planted.EligibleForEver:        {ChangeMinISR, KillEverything, KillBroker, PauseBroker, Isolate},
+	planted.ResumeAfterPowerLoss:   {LosePower, KillBroker, PauseBroker},
+	planted.ResumeLeaving:          {StopBroker, KillBroker, KillEverything},
+	planted.ServeUnregistered:      {LosePower, KillBroker, KillEverything, Isolate},
 	planted.StaleControllerCommits: {ElectController, KillController, PauseController},
 }
 

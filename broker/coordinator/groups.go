@@ -91,6 +91,19 @@ func (g *Groups) SetPartitions(n int32) { g.partitions.Store(n) }
 // groups are loaded from log in the background. An epoch that is not newer than
 // the partition's changes nothing.
 func (g *Groups) Elect(p kafka.PartitionID, epoch kafka.LeaderEpoch, log Log) {
+	g.coordinate(p, epoch, log, false)
+}
+
+// ElectUnconfirmed is Elect for a broker that has started anew and goes by an image
+// that no controller has confirmed: somebody else may lead the partition by now, in
+// a later epoch, and have taken other offsets. Clients are told to wait until a
+// record of this coordinator is committed, which the followers of another leader do
+// not let happen.
+func (g *Groups) ElectUnconfirmed(p kafka.PartitionID, epoch kafka.LeaderEpoch, log Log) {
+	g.coordinate(p, epoch, log, true)
+}
+
+func (g *Groups) coordinate(p kafka.PartitionID, epoch kafka.LeaderEpoch, log Log, unproven bool) {
 	g.mu.Lock()
 	old := g.shards[p]
 	if g.closed || old != nil && old.epoch >= epoch {
@@ -98,6 +111,7 @@ func (g *Groups) Elect(p kafka.PartitionID, epoch kafka.LeaderEpoch, log Log) {
 		return
 	}
 	s := newShard(p, epoch, log, g)
+	s.unproven = unproven
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	s.done.Add(1)

@@ -64,6 +64,7 @@ type shard struct {
 	expireFrom string
 	expiring   bool
 	broken     bool // the log is not as thought: load again
+	unproven   bool // that this broker leads is not shown yet: see prove
 
 	cancel context.CancelFunc
 	done   sync.WaitGroup // the loop and its wait for the high watermark
@@ -144,7 +145,10 @@ func (s *shard) run(ctx context.Context) {
 // ends, which begin reports by false.
 func (s *shard) begin(ctx context.Context, fired <-chan time.Time, reset func(time.Duration) bool) bool {
 	for ctx.Err() == nil {
-		err := s.load(ctx)
+		err := s.prove(ctx)
+		if err == nil {
+			err = s.load(ctx)
+		}
 		if err == nil {
 			s.enter(active)
 			return true

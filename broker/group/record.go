@@ -46,6 +46,14 @@ func (r offsetRef) key() []byte {
 	return k.AppendTo(make([]byte, 0, 10+len(r.group)+len(r.topic)))
 }
 
+// nobody is the group of Nothing, which is about its offset in a topic without a
+// name: nobody can commit that.
+const nobody = "__kvorum_nobody"
+
+// Nothing is a record that means nothing, to Apache's coordinators, too: it removes
+// the offset of a group that is not there. A coordinator shows by it that it leads.
+func Nothing() Record { return Record{Key: offsetRef{group: nobody}.key()} }
+
 // offsetPrefix begins the keys of all offsets of a group.
 func offsetPrefix(group string) string {
 	b := binary.BigEndian.AppendUint16(make([]byte, 0, 4+len(group)), keyOffset)

@@ -10,9 +10,10 @@ import (
 	"kvorum/protocol"
 )
 
-// forwardTimeout bounds the search for an active controller that takes a
-// forwarded request (the 60 s of Apache's ForwardingManager).
-const forwardTimeout = 60 * time.Second
+// forwardTimeout bounds a forwarded request (the 60 s of Apache's ForwardingManager).
+// One that says itself how long it may take is answered in that time, but for what
+// is less than minForwardTimeout: nobody would find a controller after a failover.
+const forwardTimeout, minForwardTimeout = 60 * time.Second, time.Second
 
 // forwarded are the requests that the active controller answers: they go to it
 // in an Envelope with who sent them, and their answers come back as they are
@@ -38,7 +39,11 @@ func (h *Handlers) forward(ctx context.Context, c *call) (listener.Response, err
 // ask forwards a body in the client's name. A request that no controller took is
 // failed as a whole.
 func (h *Handlers) ask(ctx context.Context, c *call, body kmsg.Request) kmsg.Response {
-	ctx, cancel := context.WithTimeout(ctx, forwardTimeout)
+	limit := forwardTimeout
+	if t, ok := body.(kmsg.TimeoutRequest); ok {
+		limit = min(limit, max(minForwardTimeout, time.Duration(t.Timeout())*time.Millisecond))
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	inner := &protocol.Request{Header: c.Header, API: c.API, Body: body}
 	began := c.cfg.Clock.Now()

@@ -51,6 +51,20 @@ func readJournal(fs vfs.FS, path string) ([]byte, error) {
 	return data, nil
 }
 
+// CheckJournal reports what is wrong with the journal of a log directory, nil where
+// it is in order or not there. A broker whose journal is damaged does not know whom
+// it has to wait for.
+func CheckJournal(fs vfs.FS, dir string) error {
+	data, err := readJournal(fs, fs.PathJoin(dir, journalName))
+	if err == nil {
+		_, err = parseJournal(data)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", journalName, err)
+	}
+	return nil
+}
+
 func appendJournal(dst []byte, changes map[partitionKey]*core.Proposal) []byte {
 	dst = fmt.Appendf(dst, "%s\n%d\n", journalVersion, len(changes))
 	keys := slices.SortedFunc(maps.Keys(changes), func(a, b partitionKey) int {

@@ -60,10 +60,12 @@ type Partitions struct {
 	fetchers    *fetchers
 	journal     *journal
 
-	image     atomic.Pointer[image.Image] // the last one that was published
-	published bool                        // Publish was called
-	counters  counters
-	chilled   chan struct{} // one slot: some partitions are cold
+	image  atomic.Pointer[image.Image] // the last one that was published
+	judged bool                        // strays were looked for
+	// unconfirmed says that no live quorum stands behind the image: see Distrust.
+	unconfirmed atomic.Bool
+	counters    counters
+	chilled     chan struct{} // one slot: some partitions are cold
 
 	mu     sync.RWMutex
 	hosted map[kafka.TopicPartition]*Partition

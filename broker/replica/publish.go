@@ -29,11 +29,12 @@ func (a assignment) name() kafka.TopicPartition {
 // The first call compares the names of all logs on disk with the image: those of
 // topics that it does not know, or does not have on this broker, are renamed and
 // kept aside (stray). One that turns out to be of an earlier topic of that name is
-// when it is opened. So the image must be one that a live quorum has confirmed.
+// when it is opened. So the image must be one that a live quorum has confirmed; for
+// one that is not see Distrust.
 func (ps *Partitions) Publish(c *image.Changes, im *image.Image) {
 	ps.image.Store(im)
-	if !ps.published {
-		ps.published = true
+	if !ps.judged && !ps.unconfirmed.Load() {
+		ps.judged = true
 		ps.setStraysAside(im)
 	}
 	var changed []assignment
@@ -51,6 +52,9 @@ func (ps *Partitions) Publish(c *image.Changes, im *image.Image) {
 				}
 			}
 		}
+	}
+	if ps.unconfirmed.Load() {
+		gone = nil // strays, when the image is confirmed
 	}
 	if err := ps.dirs.Delete(gone...); err != nil {
 		ps.logger.Error("logs could not be deleted", "partitions", len(gone), "error", err)
@@ -185,8 +189,12 @@ func (ps *Partitions) openLog(p *Partition, a assignment, im *image.Image, set *
 		where = kafka.DirectoryUnassigned // the directory is gone, and the log with it
 	}
 	config := set.of(p.name.Topic).log
+	unconfirmed := ps.unconfirmed.Load()
+	if _, there := ps.dirs.Where(p.name); unconfirmed && !there {
+		return errUnconfirmed
+	}
 	l, err := ps.dirs.Create(p.name, p.topicID, config, where)
-	if errors.CodeOf(err) == errors.InconsistentTopicID {
+	if errors.CodeOf(err) == errors.InconsistentTopicID && !unconfirmed {
 		ps.logger.Warn("log is of an earlier topic, or of none, and is kept aside", "partition", p.name, "error", err)
 		if err := ps.dirs.Stray(p.name); err != nil {
 			return err

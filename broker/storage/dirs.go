@@ -448,6 +448,28 @@ func (d *Dirs) PreviousEpoch() kafka.BrokerEpoch {
 	return epoch
 }
 
+// Mark is how a log directory was found.
+type Mark struct {
+	Directory
+	// Clean says that it had been closed in order, by the registration Epoch.
+	Clean bool
+	Epoch kafka.BrokerEpoch
+}
+
+// Marks are how the log directories were found, in the order of log.dirs; Err says
+// which of them have failed since.
+func (d *Dirs) Marks() []Mark {
+	var marks []Mark
+	for _, dir := range d.dirs {
+		m := Mark{dir.Directory, dir.clean, dir.epoch}
+		if err := dir.failure.Load(); err != nil {
+			m.Err = *err
+		}
+		marks = append(marks, m)
+	}
+	return marks
+}
+
 // list copies the entries, by ascending name so that chores go through a
 // directory in a known order.
 func (d *Dirs) list(of func(*holding) bool) []*holding {

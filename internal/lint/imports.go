@@ -60,7 +60,7 @@ var rooms = map[string][]string{
 	"broker/kvorumtest":  {"admin", "internal/server", "metadatalog", "metadatalog/image", "quorum/controller"},
 	"broker/coordinator": {"broker/group", "broker/txn"},
 	"broker/handler":     {"broker", "broker/coordinator", "broker/group", "broker/replica", "broker/storage", "broker/storage/producer", "broker/txn", "listener", "metadatalog/describe", "metadatalog/image", "protocol", "security"},
-	"broker":             {"broker/coordinator", "broker/group", "broker/handler", "broker/replica", "broker/storage", "broker/storage/producer", "broker/txn", "listener", "listener/quota", "metadatalog/image", "metadatalog/replay", "metadatalog", "protocol", "security", "snapshot"},
+	"broker":             {"broker/coordinator", "broker/group", "broker/handler", "broker/incarnation", "broker/replica", "broker/storage", "broker/storage/producer", "broker/txn", "listener", "listener/quota", "metadatalog/image", "metadatalog/replay", "metadatalog", "protocol", "security", "snapshot"},
 	"migration":          {"migration/convert", "migration/znode", "metadatalog/image", "metadatalog/replay", "protocol"},
 	"migration/convert":  {"migration/znode", "metadatalog/image"},
 	// The control requests are made by a pure room of their own; what sends them has
@@ -77,6 +77,8 @@ var rooms = map[string][]string{
 
 	// A leaf of its own, so that the rules of purity hold for it.
 	"broker/replica/core": {},
+	// The rules of a start, which the simulator goes by, too.
+	"broker/incarnation": {},
 	// What a partition's log knows of its producers is decided by values alone, and
 	// the small text files of a log directory are formats: both are read without
 	// segments and threads around them.

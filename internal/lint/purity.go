@@ -12,7 +12,7 @@ import (
 // million and simulated.
 var pure = []string{
 	"metadatalog/record", "metadatalog/image", "config", "quorum/controller",
-	"broker/group", "broker/txn", "broker/replica/core", "broker/storage/producer", "security",
+	"broker/group", "broker/txn", "broker/replica/core", "broker/storage/producer", "broker/incarnation", "security",
 	"migration/convert", "migration/znode", "migration/zkbroker/control",
 }
 

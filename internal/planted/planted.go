@@ -53,13 +53,21 @@ const (
 	TrustTail
 	// StaleControllerCommits lets a deposed controller's batch into the log.
 	StaleControllerCommits
+	// ResumeAfterPowerLoss lets a broker go on as who it was although what it had not
+	// synced is lost.
+	ResumeAfterPowerLoss
+	// ResumeLeaving lets one go on that had asked for leave to stop.
+	ResumeLeaving
+	// ServeUnregistered lets one act on an image from before its registration.
+	ServeUnregistered
 	// Bugs is their number.
 	Bugs
 )
 
 var names = [...]string{"none", "commit under min ISR", "forget the proposed ISR", "commit by the answer", "forget the journal", "cut to the high watermark", "cut by the leader only",
 	"never cut", "ignore broker epochs", "admit a fenced broker", "ignore the partition epoch", "an unclean broker stays",
-	"eligible for ever", "the same epoch again", "forget producers", "flush nothing", "trust the tail", "a stale controller commits"}
+	"eligible for ever", "the same epoch again", "forget producers", "flush nothing", "trust the tail", "a stale controller commits",
+	"resume after a power loss", "resume a leaving broker", "serve unregistered"}
 
 // String is the bug's name.
 func (b Bug) String() string { return names[b] }

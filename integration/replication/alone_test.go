@@ -1,0 +1,182 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"kvorum/integration/cluster"
+)
+
+// TestAllControllersGone kills all controllers under load. Nobody who writes, reads,
+// commits offsets or asks what there is has an error; what needs a controller is told
+// so in time. A broker that is killed meanwhile, and one that is stopped, serve again
+// from their own copies of the metadata log. When the controllers are back everything
+// heals by itself, nothing acknowledged is lost, and the replicas are equal.
+func TestAllControllersGone(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Minute)
+	defer cancel()
+	q := cluster.StartKvorum(ctx, t, cluster.Options{Size: 3})
+	brokers := q.StartKvorumBrokers(ctx, t, 3, map[string]string{"offsets.topic.num.partitions": "3"})
+	seeds, dirs := addresses(brokers)
+	admin := kadm.NewClient(newClient(t, kgo.SeedBrokers(seeds...)))
+	const topic, partitions = "t", 6
+	min := "2"
+	if _, err := admin.CreateTopic(ctx, partitions, 3, map[string]*string{"min.insync.replicas": &min}, topic); err != nil {
+		t.Fatal(err)
+	}
+	awaitISR(ctx, t, admin, topic, 3)
+	p := startProducer(t, seeds, topic, partitions)
+	g := startGroup(t, seeds, topic)
+	p.more(ctx, 300)
+	g.more(ctx, 5)
+	awaitISR(ctx, t, admin, "__consumer_offsets", 3)
+
+	for _, c := range q.Controllers {
+		c.Kill()
+	}
+	gone := time.Now()
+	askNeedsController(ctx, t, admin)
+	for round := 0; round < rounds(t, 1); round++ {
+		p.more(ctx, 300)
+		g.more(ctx, 5)
+		askEverybody(ctx, t, seeds, topic)
+
+		killed := brokers[round%len(brokers)]
+		killed.Kill()
+		restartAlone(ctx, t, killed, topic)
+		p.more(ctx, 300)
+		g.more(ctx, 5)
+
+		stopped := brokers[(round+1)%len(brokers)]
+		stopped.Stop(t)
+		restartAlone(ctx, t, stopped, topic)
+		p.more(ctx, 300)
+		g.more(ctx, 5)
+		askEverybody(ctx, t, seeds, topic)
+	}
+	t.Logf("without any controller for %v: %d records acknowledged, %d offsets committed", time.Since(gone).Round(time.Second), p.written(), g.done())
+
+	for _, c := range q.Controllers {
+		c.Start(t)
+	}
+	back := time.Now()
+	await(ctx, t, "a topic made when the controllers are back", func(ctx context.Context) error {
+		_, err := admin.CreateTopic(ctx, 1, 3, nil, "after")
+		if errors.Is(err, kerr.TopicAlreadyExists) {
+			return nil // the answer to the request before was late
+		}
+		return err
+	})
+	awaitISR(ctx, t, admin, topic, 3)
+	awaitISR(ctx, t, admin, "after", 3)
+	t.Logf("healed %v after the start of the controllers", time.Since(back).Round(time.Millisecond))
+	p.more(ctx, 300)
+	g.more(ctx, 5)
+	g.finish()
+	p.finish(ctx, seeds)
+	t.Logf("%d bytes are equal on all replicas", sameBytes(ctx, t, dirs, topic, partitions))
+}
+
+// restartAlone starts a broker while there is no controller and waits until it leads
+// and writes what it led.
+func restartAlone(ctx context.Context, t *testing.T, b *cluster.Node, topic string) {
+	t.Helper()
+	began := time.Now()
+	b.Start(t)
+	c := newClient(t, kgo.SeedBrokers(b.Client))
+	admin := kadm.NewClient(c)
+	var served time.Duration
+	await(ctx, t, b.String()+" serves without a controller", func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		topics, err := admin.ListTopics(ctx, topic)
+		if err != nil {
+			return err
+		}
+		if served == 0 {
+			served = time.Since(began)
+		}
+		var own int32 = -1
+		for _, p := range topics[topic].Partitions {
+			if p.Leader == b.ID {
+				own = p.Partition
+			}
+		}
+		if own < 0 {
+			return fmt.Errorf("it leads none of %v", topics[topic].Partitions)
+		}
+		return fetchFrom(ctx, c, b.ID, topics[topic].ID, own)
+	})
+	t.Logf("%s: Metadata %v after its exec, and reads %v after", b, served.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
+}
+
+// fetchFrom reads from the start of a partition of one broker.
+func fetchFrom(ctx context.Context, c *kgo.Client, broker int32, topic kadm.TopicID, partition int32) error {
+	req := kmsg.NewPtrFetchRequest()
+	req.MaxBytes, req.MinBytes, req.MaxWaitMillis, req.ReplicaID = 1<<10, 1, 100, -1
+	part := kmsg.NewFetchRequestTopicPartition()
+	part.Partition, part.PartitionMaxBytes, part.CurrentLeaderEpoch = partition, 1<<10, -1
+	t := kmsg.NewFetchRequestTopic()
+	t.TopicID, t.Partitions = topic, append(t.Partitions, part)
+	req.Topics = append(req.Topics, t)
+	resp, err := req.RequestWith(ctx, c.Broker(int(broker)))
+	if err != nil {
+		return err
+	}
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			if p.ErrorCode == 0 && len(p.RecordBatches) > 0 {
+				return nil
+			}
+			err = kerr.ErrorForCode(p.ErrorCode)
+		}
+	}
+	return errors.Join(errors.New("no records"), kerr.ErrorForCode(resp.ErrorCode), err)
+}
+
+// askNeedsController asks for what only a controller can do: it is refused, and not
+// as if it never could be.
+func askNeedsController(ctx context.Context, t *testing.T, admin *kadm.Client) {
+	t.Helper()
+	admin.SetTimeoutMillis(1000)
+	defer admin.SetTimeoutMillis(15_000)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	_, err := admin.CreateTopic(ctx, 1, 3, nil, "never")
+	if err == nil || !kerr.IsRetriable(err) {
+		t.Errorf("a topic is made without controllers: %v, which is no error that a client tries again after", err)
+	}
+	t.Logf("CreateTopics without controllers: %v", err)
+}
+
+// askEverybody asks each broker what needs no controller.
+func askEverybody(ctx context.Context, t *testing.T, seeds []string, topic string) {
+	t.Helper()
+	for _, seed := range seeds {
+		admin := kadm.NewClient(newClient(t, kgo.SeedBrokers(seed)))
+		m, err := admin.Metadata(ctx, topic)
+		if err != nil || len(m.Brokers) != len(seeds) {
+			t.Errorf("Metadata of %s: %v, brokers %v", seed, err, m.Brokers)
+		}
+		if _, err := admin.DescribeTopicConfigs(ctx, topic); err != nil {
+			t.Errorf("DescribeConfigs of %s: %v", seed, err)
+		}
+		if _, err := admin.DescribeGroups(ctx, "g"); err != nil {
+			t.Errorf("DescribeGroups of %s: %v", seed, err)
+		}
+		if _, err := admin.ListEndOffsets(ctx, topic); err != nil {
+			t.Errorf("ListOffsets of %s: %v", seed, err)
+		}
+		if _, err := admin.DescribeAllLogDirs(ctx, nil); err != nil {
+			t.Errorf("DescribeLogDirs of %s: %v", seed, err)
+		}
+	}
+}
