@@ -97,10 +97,8 @@ func TestFence(t *testing.T) {
 		one = again
 	}
 	m := znode.Migration{ControllerID: 3001, ControllerEpoch: 9, Offset: 17, Epoch: 9}
-	if err := first.Apply(ctx, one, create("/brokers/topics/a"), &m); err != nil {
-		t.Fatal(err)
-	}
-	if err := first.Notify(ctx, one, []znode.Write{{Op: znode.Create, Path: znode.ConfigChangePrefix, Data: []byte("x")}}); err != nil {
+	notice := znode.Write{Op: znode.CreateSequential, Path: znode.ConfigChangePrefix, Data: []byte("x")}
+	if err := first.Apply(ctx, one, append(create("/brokers/topics/a"), notice), &m); err != nil {
 		t.Fatal(err)
 	}
 
@@ -132,7 +130,7 @@ func TestFence(t *testing.T) {
 	if err := first.Apply(ctx, one, nil, &m); !errors.Is(err, zk.ErrDeposed) {
 		t.Errorf("a deposed controller's /migration: %v", err)
 	}
-	if err := first.Notify(ctx, one, []znode.Write{{Op: znode.Create, Path: znode.ConfigChangePrefix}}); !errors.Is(err, zk.ErrDeposed) {
+	if err := first.Apply(ctx, one, []znode.Write{notice}, nil); !errors.Is(err, zk.ErrDeposed) {
 		t.Errorf("a deposed controller's notification: %v", err)
 	}
 

@@ -271,7 +271,8 @@ func TestQuotaText(t *testing.T) {
 func TestNotices(t *testing.T) {
 	empty := znode.EncodeConfig(nil)
 	set := znode.EncodeConfig(map[string]string{"a": "b"})
-	got := Notices([]znode.Write{
+	const unheard = znode.TokenChangesPath
+	got := WithNotices([]znode.Write{
 		{Op: znode.Create, Path: "/brokers/topics/t", Data: []byte("{}")},
 		{Op: znode.Create, Path: "/config/topics/t", Data: empty},
 		{Op: znode.Set, Path: "/config/topics/u", Data: empty},
@@ -281,19 +282,20 @@ func TestNotices(t *testing.T) {
 		{Op: znode.Delete, Path: "/config/brokers/1"},
 		{Op: znode.Set, Path: "/kafka-acl/TransactionalId/x", Data: set},
 		{Op: znode.Delete, Path: "/kafka-acl-extended/prefixed/Group/p"},
-		{Op: znode.Create, Path: "/delegation_token/tokens/id", Data: set},
+		{Op: znode.Create, Path: "/delegation_token/tokens/id", Data: set}, // no broker has tokens
 		{Op: znode.Set, Path: znode.ProducerIDBlockPath, Data: set},
-	})
+	}, func(path string) bool { return path != unheard })
 	var b bytes.Buffer
-	for _, w := range got {
-		fmt.Fprintf(&b, "%v %s %s\n", w.Op, w.Path, w.Data)
+	for i, w := range got {
+		if w.Op == znode.CreateSequential {
+			fmt.Fprintf(&b, "after %s: %s %s\n", got[i-1].Path, w.Path, w.Data)
+		}
 	}
-	want := `create /config/changes/config_change_ {"version":2,"entity_path":"topics/u"}
-create /config/changes/config_change_ {"version":2,"entity_path":"users/x/clients/c"}
-create /config/changes/config_change_ {"version":2,"entity_path":"brokers/1"}
-create /kafka-acl-changes/acl_changes_ TRANSACTIONAL_ID:x
-create /kafka-acl-extended-changes/acl_changes_ {"version":1,"resourceType":"GROUP","name":"p","patternType":"PREFIXED"}
-create /delegation_token/token_changes/token_change_ id
+	want := `after /config/topics/u: /config/changes/config_change_ {"version":2,"entity_path":"topics/u"}
+after /config/users/x/clients/c: /config/changes/config_change_ {"version":2,"entity_path":"users/x/clients/c"}
+after /config/brokers/1: /config/changes/config_change_ {"version":2,"entity_path":"brokers/1"}
+after /kafka-acl/TransactionalId/x: /kafka-acl-changes/acl_changes_ TRANSACTIONAL_ID:x
+after /kafka-acl-extended/prefixed/Group/p: /kafka-acl-extended-changes/acl_changes_ {"version":1,"resourceType":"GROUP","name":"p","patternType":"PREFIXED"}
 `
 	if b.String() != want {
 		t.Errorf("notices\n%s", &b)

@@ -23,6 +23,8 @@ type Node struct {
 	// version is the partition epoch again and must never be below one that brokers
 	// have seen; 0 for all others.
 	Version int32
+	// always says that the node is made even where it says nothing.
+	always bool
 	// same reports whether data that is there means the same as Data, so that a node
 	// is not written again for another spelling.
 	same func(data []byte) bool
@@ -235,7 +237,7 @@ func (w *wanter) config(r image.Resource) {
 	case r.Type == image.ResourceTopic && w.im.TopicByName(r.Name) == nil:
 		w.gone(znode.TopicConfigPath(r.Name))
 	case r.Type == image.ResourceTopic:
-		w.want(Node{Path: znode.TopicConfigPath(r.Name), Data: znode.EncodeConfig(values), same: sameConfig(values)})
+		w.want(Node{Path: znode.TopicConfigPath(r.Name), Data: znode.EncodeConfig(values), always: true, same: sameConfig(values)})
 	case r.Type == image.ResourceBroker:
 		w.brokerConfig(znode.BrokerConfigsPath+"/"+znode.EntityNode(r.Name), values)
 	case len(values) > 0:

@@ -36,7 +36,7 @@ func (d *differ) node(n Node) {
 	case n.Gone && exists:
 		d.out = append(d.out, znode.Write{Op: znode.Delete, Path: n.Path, Version: have.Version})
 	case n.Gone:
-	case !exists && n.same != nil && n.same(nil) && n.Version == 0:
+	case !exists && !n.always && n.same != nil && n.same(nil) && n.Version == 0:
 		// An entity without values that has no node needs none.
 	case !exists:
 		d.create(n.Path, n.Data)
@@ -160,16 +160,16 @@ func (e *extra) topic(name string) {
 	e.gone(znode.TopicPath(name))
 }
 
-// Notices are the notifications by which brokers in ZooKeeper mode learn of
-// written nodes: sequential nodes to create, whose Path is the prefix of the name.
-// They come after the writes. Topics and partitions have none: brokers are told of
-// them by requests. Unlike Apache's controllers, ours also tell of tokens.
-func Notices(writes []znode.Write) []znode.Write {
-	var out []znode.Write
-	told := map[string]bool{}
+// WithNotices puts behind each write the notification by which brokers in ZooKeeper
+// mode learn of it, so that both can be in one transaction: after a crash in between,
+// nobody would tell them. Topics and partitions have none: brokers are told of them
+// by requests. Unlike Apache's controllers, ours also tell of tokens. heard reports
+// whether a parent of notifications is there.
+func WithNotices(writes []znode.Write, heard func(path string) bool) []znode.Write {
+	out := make([]znode.Write, 0, len(writes))
 	for _, w := range writes {
-		if n, ok := notice(w); ok && !told[w.Path] {
-			told[w.Path] = true
+		out = append(out, w)
+		if n, ok := notice(w); ok && heard(znode.Parent(n.Path)) {
 			out = append(out, n)
 		}
 	}
@@ -187,9 +187,9 @@ func notice(w znode.Write) (znode.Write, bool) {
 	case config && w.Op == znode.Create && strings.HasPrefix(entity, "topics/") && emptyConfig(w.Data):
 		return znode.Write{}, false // a new topic without configuration
 	case config:
-		return znode.Write{Op: znode.Create, Path: znode.ConfigChangePrefix, Data: znode.EncodeConfigChange(entity)}, true
+		return znode.Write{Op: znode.CreateSequential, Path: znode.ConfigChangePrefix, Data: znode.EncodeConfigChange(entity)}, true
 	case strings.HasPrefix(w.Path, znode.TokensPath+"/"):
-		return znode.Write{Op: znode.Create, Path: znode.TokenChangePrefix, Data: []byte(znode.Base(w.Path))}, true
+		return znode.Write{Op: znode.CreateSequential, Path: znode.TokenChangePrefix, Data: []byte(znode.Base(w.Path))}, true
 	}
 	return aclNotice(w.Path)
 }
@@ -211,5 +211,5 @@ func aclNotice(path string) (znode.Write, bool) {
 	}
 	a.Type, a.Name = t, name
 	prefix, data := a.Change()
-	return znode.Write{Op: znode.Create, Path: prefix, Data: data}, true
+	return znode.Write{Op: znode.CreateSequential, Path: prefix, Data: data}, true
 }

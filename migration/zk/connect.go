@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	client "github.com/go-zookeeper/zk"
@@ -41,6 +42,7 @@ type Client struct {
 	conn   *client.Conn
 	chroot string
 	events <-chan client.Event
+	closed atomic.Bool // Close was called
 }
 
 // ParseConnect splits zookeeper.connect into servers and chroot ("" for none).
@@ -110,7 +112,10 @@ func (z *Client) begin(ctx context.Context, digest string) error {
 }
 
 // Close ends the session and waits a second at most for ZooKeeper to know.
-func (z *Client) Close() { z.conn.Close() }
+func (z *Client) Close() {
+	z.closed.Store(true)
+	z.conn.Close()
+}
 
 // closeWhenDone makes every request fail when ctx ends: the library's requests
 // know no context. The session is then gone, and so is the use of the client.

@@ -204,6 +204,31 @@ func (z *Client) Get(ctx context.Context, path string) (znode.Node, bool, error)
 	return znode.Node{Data: data, Version: stat.Version, Ephemeral: stat.EphemeralOwner != 0}, true, nil
 }
 
+// GetAll reads some nodes, many at a time. Those that do not exist are not in the
+// result.
+func (z *Client) GetAll(ctx context.Context, paths []string) (map[string]znode.Node, error) {
+	defer z.closeWhenDone(ctx)()
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(outstanding)
+	var mu sync.Mutex
+	found := make(map[string]znode.Node, len(paths))
+	for _, path := range paths {
+		group.Go(func() error {
+			n, ok, err := z.Get(ctx, path)
+			if err == nil && ok {
+				mu.Lock()
+				defer mu.Unlock()
+				found[path] = n
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
 // children are the names of a node's children, and whether the node exists.
 func (z *Client) children(ctx context.Context, path string) (list []string, exists bool, err error) {
 	if err := ctx.Err(); err != nil {
@@ -224,6 +249,8 @@ func (z *Client) explain(ctx context.Context, verb, path string, err error) erro
 	switch {
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
+	case z.closed.Load():
+		err = fmt.Errorf("%w: %w", ErrClosed, err)
 	case errors.Is(err, client.ErrNoAuth):
 		err = fmt.Errorf("%w: the node's ACL does not let this session (kvorum speaks ZooKeeper's digest scheme, not SASL)", err)
 	}

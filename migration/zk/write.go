@@ -25,6 +25,9 @@ var ErrDeposed = errors.New("another controller has claimed ZooKeeper")
 // on its way: it was carried out as a whole or not at all, and only reading tells.
 var ErrUnknown = errors.New("the connection was lost, so it is not known whether ZooKeeper has carried it out")
 
+// ErrClosed is in the chain of what a client answers after its Close.
+var ErrClosed = errors.New("the client of ZooKeeper was closed")
+
 // ConflictError says that a node was not as it was known: somebody has changed it
 // behind our back. Nothing of its transaction was carried out.
 type ConflictError struct {
@@ -80,12 +83,13 @@ func (z *Client) Apply(ctx context.Context, f *Fence, writes []znode.Write, m *z
 	return z.transact(ctx, f, nil, m)
 }
 
-// batchLength is how many writes fit into one transaction, at least one.
+// batchLength is how many writes fit into one transaction, at least one. A
+// notification stays with the write that it tells of.
 func batchLength(writes []znode.Write) int {
 	bytes := 0
 	for i, w := range writes {
 		bytes += len(w.Path) + len(w.Data) + 64 // headers, ACL and counts
-		if i == maxOps || i > 0 && bytes > maxBytes {
+		if w.Op != znode.CreateSequential && (i >= maxOps || i > 0 && bytes > maxBytes) {
 			return i
 		}
 	}
@@ -102,7 +106,7 @@ func (z *Client) transact(ctx context.Context, f *Fence, writes []znode.Write, m
 	}
 	fence := len(ops)
 	for _, w := range writes {
-		ops = append(ops, z.op(w, 0))
+		ops = append(ops, z.op(w))
 	}
 	results, err := z.conn.Multi(ops...)
 	if err != nil {
@@ -115,10 +119,12 @@ func (z *Client) transact(ctx context.Context, f *Fence, writes []znode.Write, m
 }
 
 // op is a write as the library wants it.
-func (z *Client) op(w znode.Write, flags int32) any {
+func (z *Client) op(w znode.Write) any {
 	switch w.Op {
 	case znode.Create:
-		return &client.CreateRequest{Path: z.path(w.Path), Data: w.Data, Acl: client.WorldACL(client.PermAll), Flags: flags}
+		return &client.CreateRequest{Path: z.path(w.Path), Data: w.Data, Acl: client.WorldACL(client.PermAll)}
+	case znode.CreateSequential:
+		return &client.CreateRequest{Path: z.path(w.Path), Data: w.Data, Acl: client.WorldACL(client.PermAll), Flags: client.FlagSequence}
 	case znode.Set:
 		return &client.SetDataRequest{Path: z.path(w.Path), Data: w.Data, Version: w.Version}
 	case znode.Delete:
@@ -139,7 +145,7 @@ func (z *Client) refused(ctx context.Context, results []client.MultiResponse, wr
 		}
 		return &ConflictError{writes[i-fence], r.Error}
 	}
-	if unknown(err) {
+	if unknown(err) && !z.closed.Load() {
 		return fmt.Errorf("write to ZooKeeper: %w: %w", ErrUnknown, err)
 	}
 	return z.explain(ctx, "write", "/", err)
@@ -150,21 +156,38 @@ func unknown(err error) bool {
 	return errors.Is(err, client.ErrConnectionClosed) || errors.Is(err, client.ErrSessionExpired) || errors.Is(err, client.ErrSessionMoved) || errors.Is(err, client.ErrNoServer) || errors.Is(err, client.ErrClosing)
 }
 
-// Notify creates notifications, sequential nodes whose Path is the prefix of their
-// name, under the fence: a controller that was deposed tells brokers nothing. Kafka
-// removes them after a while.
-func (z *Client) Notify(ctx context.Context, f *Fence, notices []znode.Write) error {
+// Lost reports whether an error says that the connection or the session was lost,
+// and not what ZooKeeper thinks of the request. The client connects again by
+// itself; what was written must be read to know (Refence).
+func Lost(err error) bool { return unknown(err) && !errors.Is(err, ErrClosed) }
+
+// Refence reads the two nodes of the fence again, after an error that leaves open
+// whether a transaction was carried out: one of ours may have moved /migration, and
+// then the fence is brought up to date. It is ErrDeposed if somebody else has claimed
+// or written, or /migration is gone. Nothing but the fence is changed.
+func (z *Client) Refence(ctx context.Context, f *Fence) error {
 	defer z.closeWhenDone(ctx)()
-	for len(notices) > 0 {
-		batch := notices[:batchLength(notices)]
-		notices = notices[len(batch):]
-		ops := []any{&client.CheckVersionRequest{Path: z.path(znode.ControllerEpochPath), Version: f.ControllerEpoch.Version}}
-		for _, n := range batch {
-			ops = append(ops, z.op(n, client.FlagSequence))
-		}
-		if results, err := z.conn.Multi(ops...); err != nil {
-			return z.refused(ctx, results, batch, 1, err)
-		}
+	epoch, ok, err := z.Get(ctx, znode.ControllerEpochPath)
+	switch {
+	case err != nil:
+		return err
+	case !ok || epoch.Version != f.ControllerEpoch.Version:
+		return fmt.Errorf("%w: /controller_epoch is %s", ErrDeposed, epoch.Data)
 	}
+	n, ok, err := z.Get(ctx, znode.MigrationPath)
+	switch {
+	case err != nil:
+		return err
+	case !ok:
+		return fmt.Errorf("%w, or somebody has begun a rollback: /migration is gone", ErrDeposed)
+	}
+	m, err := znode.DecodeMigration(n.Data)
+	if err != nil {
+		return fmt.Errorf("%s: %w", znode.MigrationPath, err)
+	}
+	if mine := f.Migration.Value; m.ControllerID != mine.ControllerID || m.ControllerEpoch != mine.ControllerEpoch {
+		return fmt.Errorf("%w: /migration is controller %d's, of epoch %d", ErrDeposed, m.ControllerID, m.ControllerEpoch)
+	}
+	f.Migration = znode.Versioned[znode.Migration]{Value: m, Version: n.Version}
 	return nil
 }

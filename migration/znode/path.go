@@ -46,6 +46,10 @@ const (
 	TokenChangePrefix  = TokenChangesPath + "/token_change_"
 )
 
+// ChangePaths are the nodes below which notifications are made. One that is not there
+// is not watched by any broker.
+var ChangePaths = []string{ConfigChangesPath, LiteralACLChangesPath, ExtendedACLChangesPath, TokenChangesPath}
+
 // DefaultEntity is the node name of a default: the cluster-wide broker config,
 // the quotas of every user, client or address without its own.
 const DefaultEntity = "<default>"

@@ -8,11 +8,14 @@ const (
 	Create Op = iota + 1
 	Set
 	Delete
+	// CreateSequential creates a node whose name begins with Path and ends with a
+	// number that ZooKeeper chooses: a notification.
+	CreateSequential
 )
 
 // String names the operation in stories and messages.
 func (o Op) String() string {
-	return [...]string{Create: "create", Set: "set", Delete: "delete"}[o]
+	return [...]string{Create: "create", Set: "set", Delete: "delete", CreateSequential: "create sequential"}[o]
 }
 
 // Write is one change of one node, made for a known state of it.
@@ -26,6 +29,7 @@ type Write struct {
 }
 
 // Apply makes a write in the tree as ZooKeeper would, and reports whether it could.
+// A sequential node is not kept: nothing is read from it.
 func (t *Tree) Apply(w Write) bool {
 	n, exists := t.nodes[w.Path]
 	switch w.Op {
