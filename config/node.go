@@ -41,8 +41,8 @@ type Node struct {
 	Cluster     ClusterRules
 	Connections Connections
 	// Quotas is over what time client quotas are measured, MutationQuotas those of
-	// controller mutations.
-	Quotas, MutationQuotas QuotaWindow
+	// controller mutations, ReplicationQuotas those of throttled replicas.
+	Quotas, MutationQuotas, ReplicationQuotas QuotaWindow
 
 	// Authorizer reports whether StandardAuthorizer is on; SuperUsers are its
 	// super.users ("User:name").

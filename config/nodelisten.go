@@ -189,6 +189,7 @@ func (p *nodeParser) connections(n *Node) {
 	}
 	p.perIP(n)
 	n.Quotas = p.window("quota.window.num", "quota.window.size.seconds")
+	n.ReplicationQuotas = p.window("replication.quota.window.num", "replication.quota.window.size.seconds")
 	n.MutationQuotas = p.window("controller.quota.window.num", "controller.quota.window.size.seconds")
 	if bytes := n.Connections.MaxQueuedRequestBytes; bytes >= 0 && bytes < minQueuedRequestBytes {
 		p.fail("queued.max.request.bytes", "queued.max.request.bytes=%d is less than %d; the largest requests could never be read", bytes, minQueuedRequestBytes)

@@ -98,6 +98,10 @@ func (l Layers) value(k *Key) Value {
 	return v
 }
 
+// Number returns the effective value of a broker key that is a number. A name that
+// is not a node key is a programming error and panics.
+func (l Layers) Number(name string) int64 { return l.value(nodeIndex[name]).Int }
+
 func (l Layers) number(k *Key) int64   { return l.value(k).Int }
 func (l Layers) flag(name string) bool { return l.value(nodeIndex[name]).Bool }
 

@@ -110,6 +110,9 @@ func (ps *Partitions) Fetch(ctx context.Context, o FetchOptions, in []FetchParti
 	for i := range out[first:] {
 		r := &out[first+i]
 		ps.counters.fetched(o.isFollower(), r)
+		if o.isFollower() {
+			ps.sending.count(in[i].TopicPartition, r.Records.Len(), ps.clock.Now())
+		}
 		if r.Err != nil {
 			r.Leader = ps.hint(r.Err, in[i].TopicPartition)
 		}
@@ -226,7 +229,7 @@ func (p *Partition) read(o *FetchOptions, in *FetchPartition, maxBytes int, minO
 	if in.Offset < r.LogStart || in.Offset > p.Log().LogEnd() {
 		return r, errors.New(errors.OffsetOutOfRange, "offset %d of partition %s is not in the log, which has %d to %d", in.Offset, p.name, r.LogStart, p.Log().LogEnd())
 	}
-	if in.Offset < upTo {
+	if in.Offset < upTo && !p.heldBack(o) {
 		if r.Records, err = p.Log().Read(in.Offset, maxBytes, upTo, minOne); err != nil {
 			return r, err
 		}
@@ -240,6 +243,18 @@ func (p *Partition) read(o *FetchOptions, in *FetchPartition, maxBytes int, minO
 		p.followed(o, in)
 	}
 	return r, nil
+}
+
+// heldBack reports whether a follower gets no records now: it is not in sync, this
+// replica's sending is throttled, and enough was sent (ReplicaManager.
+// shouldLeaderThrottle). It asks again, at the latest after its longest wait.
+func (p *Partition) heldBack(o *FetchOptions) bool {
+	if !o.isFollower() || p.owner.sending.exceeded(p.name, p.owner.clock.Now()) == 0 {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.leader != nil && !slices.Contains(p.leader.ISR(), o.Replica)
 }
 
 // aborted finds the aborted transactions that have records among those that were

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -177,9 +178,27 @@ func (f *fetcher) rouse(l *lane) {
 // rest keeps a partition out of the fetches for a while.
 func (f *fetcher) rest(l *lane) {
 	l.failures++
-	l.restTo = f.ps.clock.Now().Add(f.backoff(l.failures))
+	f.restFor(l, f.backoff(l.failures))
+}
+
+func (f *fetcher) restFor(l *lane, d time.Duration) {
+	l.restTo = f.ps.clock.Now().Add(d)
 	f.resting[l] = struct{}{}
 	f.session.forget(l.key(), l)
+}
+
+// heldBack is for how long a partition is not fetched because enough was fetched
+// for throttled replicas: not one in sync (ReplicaFetcherThread.
+// shouldFollowerThrottle).
+func (f *fetcher) heldBack(l *lane) time.Duration {
+	wait := f.ps.fetching.exceeded(l.partition.name, f.ps.clock.Now())
+	if wait == 0 {
+		return 0
+	}
+	if p := f.ps.image.Load().Partition(l.partition.topicID, l.partition.name.Partition); p == nil || slices.Contains(p.ISR, f.ps.self) {
+		return 0
+	}
+	return wait
 }
 
 // awaken ends the rest of the partitions whose time has come, and now and then

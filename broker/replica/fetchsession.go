@@ -116,6 +116,10 @@ func (f *fetcher) nameIn(req *kmsg.FetchRequest, l *lane) {
 		s.forget(key, l)
 		return
 	}
+	if wait := f.heldBack(l); wait > 0 {
+		f.restFor(l, wait)
+		return
+	}
 	if l.inSession && q == l.asked {
 		return
 	}

@@ -11,6 +11,7 @@ import (
 	"kvorum/internal/clock"
 	"kvorum/internal/kafka"
 	"kvorum/internal/vfs"
+	"kvorum/listener/quota"
 	"kvorum/metadatalog/image"
 	"kvorum/protocol/errors"
 )
@@ -38,6 +39,9 @@ type Config struct {
 	// RackAware says that consumers are sent to a replica in their rack
 	// (replica.selector.class is RackAwareReplicaSelector).
 	RackAware bool
+	// ThrottleWindow is over what time the rates of throttled replicas are measured
+	// (replication.quota.window.num, .size.seconds).
+	ThrottleWindow quota.Window
 }
 
 // Partitions are all replicas of this broker. Publish and Close have one caller
@@ -57,8 +61,10 @@ type Partitions struct {
 	peers       Peers
 	rules       FetchRules
 	rackAware   bool
-	fetchers    *fetchers
-	journal     *journal
+	// sending and fetching bound what throttled replicas cost.
+	sending, fetching *throttle
+	fetchers          *fetchers
+	journal           *journal
 
 	image  atomic.Pointer[image.Image] // the last one that was published
 	judged bool                        // strays were looked for
@@ -79,6 +85,8 @@ func New(c Config) *Partitions {
 		isrs: newReports(), homes: newReports(), peers: c.Peers, rules: c.Fetch, rackAware: c.RackAware,
 		hosted: map[kafka.TopicPartition]*Partition{}, chilled: make(chan struct{}, 1),
 	}
+	ps.sending = newThrottle("leader.replication.throttled.rate", "leader.replication.throttled.replicas", c.ThrottleWindow)
+	ps.fetching = newThrottle("follower.replication.throttled.rate", "follower.replication.throttled.replicas", c.ThrottleWindow)
 	ps.fetchers = newFetchers(ps)
 	ps.journal = newJournal(ps, c.FS)
 	ps.image.Store(image.Empty())

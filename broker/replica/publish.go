@@ -60,6 +60,7 @@ func (ps *Partitions) Publish(c *image.Changes, im *image.Image) {
 		ps.logger.Error("logs could not be deleted", "partitions", len(gone), "error", err)
 	}
 	set := ps.newSettings(im)
+	ps.throttle(c, set)
 	for _, a := range changed {
 		set.of(a.topic.Name)
 	}

@@ -52,7 +52,7 @@ var rooms = map[string][]string{
 	"quorum/raft":        {"metadatalog", "snapshot"},
 	"quorum":             {"quorum/controller", "quorum/raft", "metadatalog/replay", "listener", "listener/quota", "protocol", "metadatalog/image", "metadatalog", "snapshot", "security"},
 	"broker/storage":     {"broker/storage/checkpoint", "broker/storage/producer", "metadatalog"},
-	"broker/replica":     {"broker/replica/core", "broker/storage", "broker/storage/producer", "metadatalog/image", "protocol"},
+	"broker/replica":     {"broker/replica/core", "broker/storage", "broker/storage/producer", "listener/quota", "metadatalog/image", "protocol"}, // replication is metered as clients are
 	"broker/group":       {},
 	"broker/txn":         {},
 	// Not a part of the broker but a whole node for other people's tests: a public

@@ -197,7 +197,8 @@ func (u *usage) idle(w Window, nowMs int64) bool {
 	return u.rate.idle(w, nowMs) && nowMs-u.bucket.updatedMs >= w.spanMs() && u.bucket.tokens >= 0
 }
 
-// Meter is one rate with a bound of its own: the connections of a listener. The
+// Meter is one rate with a bound of its own: the connections of a listener, or what
+// brokers replicate. The
 // zero value is not usable; it is not safe for concurrent use.
 type Meter struct {
 	Window Window
@@ -208,7 +209,12 @@ type Meter struct {
 // Record adds value and returns the time to wait until the rate is within the
 // bound again, at most the length of a sample (ConnectionQuotas).
 func (m *Meter) Record(value float64, now time.Time) time.Duration {
-	nowMs := now.UnixMilli()
-	m.rate.record(m.Window, value, nowMs)
-	return min(m.rate.throttle(m.Window, m.Bound, nowMs), m.Window.Length)
+	m.rate.record(m.Window, value, now.UnixMilli())
+	return m.Wait(now)
+}
+
+// Wait is the time until the rate is within the bound, at most the length of a
+// sample.
+func (m *Meter) Wait(now time.Time) time.Duration {
+	return min(m.rate.throttle(m.Window, m.Bound, now.UnixMilli()), m.Window.Length)
 }
