@@ -3,6 +3,7 @@ package leaving
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"testing"
 
@@ -27,6 +28,12 @@ type Cluster struct {
 // and waits until they serve.
 func Start(ctx context.Context, t testing.TB, n int) *Cluster {
 	t.Helper()
+	return StartWith(ctx, t, n, nil)
+}
+
+// StartWith is Start with more properties for every broker.
+func StartWith(ctx context.Context, t testing.TB, n int, properties map[string]string) *Cluster {
+	t.Helper()
 	kit := peer.Require(t, peer.V39)
 	dir := t.TempDir()
 	c := &Cluster{ZooKeeper: &peer.ZooKeeper{Kit: kit, Dir: filepath.Join(dir, "zookeeper"), Address: loopback.Address(t)}}
@@ -44,6 +51,7 @@ func Start(ctx context.Context, t testing.TB, n int) *Cluster {
 				"zookeeper.session.timeout.ms":  "6000",
 			},
 		}
+		maps.Copy(b.Properties, properties)
 		b.Configure(t)
 		b.Start(t)
 		c.Brokers = append(c.Brokers, b)

@@ -234,8 +234,8 @@ func (b *batch) appendStopReplica(out []kmsg.Request) []kmsg.Request {
 }
 
 // StopReplica is kmsg's request with its first fields in Kafka's order: kmsg 1.15
-// writes version 4 with the controller's epoch before isKRaftController, which a
-// broker reads as an epoch of its own making and refuses as stale.
+// writes version 4 with the controller's epoch before isKRaftController. A broker reads
+// an epoch 256 times as high there, and refuses whatever comes with the real one.
 type StopReplica struct{ kmsg.StopReplicaRequest }
 
 // AppendTo appends the request's body.
