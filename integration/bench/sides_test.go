@@ -55,12 +55,13 @@ var sizes = struct {
 	brokerKills          map[side]int
 	controllerKills      map[side]int
 	replicatedPartitions int // each with three replicas
+	provisionPartitions  int // the same, in thousands
 }{
 	one: time.Second, many: 2 * time.Second, calls: 1, kills: map[side]int{kvorum: 3, apache: 1},
 	quiet: 5 * time.Second, idle: time.Second, starts: 1, partitions: 20_000, rounds: 100,
 	bytes: 32 << 20, turns: 1, steady: time.Second, nodePartitions: 200, restartPartitions: 200, restartBytes: 32 << 20,
 	grow: time.Second, topics: 500, load: 3 * time.Second,
-	replicatedBytes: 16 << 20, brokerKills: map[side]int{kvorum: 1, apache: 1}, controllerKills: map[side]int{kvorum: 1, apache: 1}, replicatedPartitions: 300,
+	replicatedBytes: 16 << 20, brokerKills: map[side]int{kvorum: 1, apache: 1}, controllerKills: map[side]int{kvorum: 1, apache: 1}, replicatedPartitions: 300, provisionPartitions: 1000,
 }
 
 func init() {
@@ -75,6 +76,7 @@ func init() {
 	sizes.restartPartitions, sizes.restartBytes = 6000, 6_700_000_000
 	sizes.grow, sizes.topics, sizes.load = time.Minute, 6000, 10*time.Minute
 	sizes.replicatedBytes, sizes.replicatedPartitions = 1<<30, 30_000
+	sizes.provisionPartitions = 10_000
 	sizes.brokerKills, sizes.controllerKills = map[side]int{kvorum: 10, apache: 3}, map[side]int{kvorum: 20, apache: 5}
 	if d, err := time.ParseDuration(os.Getenv("KVORUM_BENCH_LOAD")); err == nil {
 		sizes.quiet = d
