@@ -183,6 +183,7 @@ func newControllers(cfg *Config) *Controllers {
 // bind takes the ports of all listeners.
 func (b *Broker) bind(ctx context.Context) error {
 	connections := b.cfg.Node.Connections
+	audit := listener.NewAudit(b.logger, b.cfg.Node.Authorizer)
 	for _, l := range b.cfg.Node.Broker.Listeners {
 		kind := protocol.Broker
 		if l.Name == b.cfg.Node.Broker.InterBroker {
@@ -193,7 +194,7 @@ func (b *Broker) bind(ctx context.Context) error {
 			MaxConnections:      min(connections.Max, listener.DefaultMaxConnections),
 			MaxConnectionsPerIP: min(connections.MaxPerIP, listener.DefaultMaxConnections),
 			PerIP:               connections.PerIP, MaxConnectionRate: connections.Rate,
-			IdleTimeout: max(0, connections.MaxIdle), Events: b.cfg.Events, SlowRequest: b.cfg.Node.SlowRequest, Log: b.logger,
+			IdleTimeout: max(0, connections.MaxIdle), Events: b.cfg.Events, SlowRequest: b.cfg.Node.SlowRequest, Audit: audit, Log: b.logger,
 		})
 		if err != nil {
 			return fmt.Errorf("listen on %s for %s: %w", l.Bind, l.Name, err)

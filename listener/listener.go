@@ -71,6 +71,9 @@ type Config struct {
 
 	// SlowRequest is from when on a request is logged as slow; 0 logs none.
 	SlowRequest time.Duration
+	// Audit takes the requests that change something and those that are denied;
+	// nil takes none.
+	Audit *Audit
 
 	Events Events
 	Log    *slog.Logger // nil is slog.Default

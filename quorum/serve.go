@@ -137,8 +137,12 @@ func (c *Controller) envelope(ctx context.Context, from origin, h *protocol.Hand
 		return protocol.FailEnvelope(err)
 	}
 	client := origin{principal: inner.Principal, client: inner.Client, listener: from.listener, forwarded: true}
+	var answer kmsg.Response
 	if err := c.authorize(client, inner.Request.API); err != nil {
-		return protocol.SealEnvelope(inner.Request, protocol.Failure(inner.Request, err))
+		answer = protocol.Failure(inner.Request, err)
+	} else {
+		answer = c.answer(ctx, client, inner.Request)
 	}
-	return protocol.SealEnvelope(inner.Request, c.answer(ctx, client, inner.Request))
+	c.cfg.Audit.Answered(listener.Asker{Principal: client.principal, Client: client.client, Listener: client.listener, Forwarded: true}, inner.Request, answer)
+	return protocol.SealEnvelope(inner.Request, answer)
 }

@@ -1,14 +1,18 @@
 package quorum
 
 import (
+	"bytes"
+	"log/slog"
 	"net"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"kvorum/internal/kafka"
+	"kvorum/listener"
 	"kvorum/protocol"
 	"kvorum/protocol/batch"
 	"kvorum/protocol/errors"
@@ -134,7 +138,9 @@ func newConn(t *testing.T, w *wired) *wired {
 // TestEnvelope: the client inside is authorised, not the broker outside; what the
 // envelope cannot carry is refused; NOT_CONTROLLER is said outside.
 func TestEnvelope(t *testing.T) {
+	var audited bytes.Buffer // each line is written before its answer is sent
 	w := newWired(t, func(cfg *ControllerConfig) {
+		cfg.Audit = listener.NewAudit(slog.New(slog.NewTextHandler(&audited, nil)), true)
 		cfg.Authorize = func(_ *State, principal, host string, _, _ int8, _ string) bool {
 			return principal == "User:ANONYMOUS" || principal == "User:alice" && host == "10.1.2.3"
 		}
@@ -167,6 +173,18 @@ func TestEnvelope(t *testing.T) {
 	w.wait(func(s *State) bool { return !s.Active })
 	if got := outer(alter); got != errors.NotController {
 		t.Errorf("an envelope to a controller that is not active: %s", got)
+	}
+	for _, want := range []string{
+		`msg=audit outcome=ok api=IncrementalAlterConfigs principal=User:alice client=10.1.2.3 `,
+		`msg=audit outcome=denied api=IncrementalAlterConfigs principal=User:mallory client=10.1.2.3 `,
+		`forwarded=true resources=BROKER: errors=CLUSTER_AUTHORIZATION_FAILED`,
+	} {
+		if !strings.Contains(audited.String(), want) {
+			t.Errorf("no %q in\n%s", want, audited.String())
+		}
+	}
+	if n := strings.Count(audited.String(), "\n"); n != 2 {
+		t.Errorf("%d lines for two requests that were decided", n)
 	}
 }
 

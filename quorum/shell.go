@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"kvorum/internal/kafka"
+	"kvorum/listener"
 	"kvorum/protocol"
 	wire "kvorum/protocol/errors"
 	"kvorum/quorum/raft"
@@ -78,7 +79,10 @@ type ControllerConfig struct {
 	// Authorize answers for a principal whether it may do an operation; nil if no
 	// authorizer is configured.
 	Authorize Authorizer
-	Logger    *slog.Logger
+	// Audit takes what was forwarded in Envelopes, which the listener cannot look
+	// into; nil takes nothing.
+	Audit  *listener.Audit
+	Logger *slog.Logger
 }
 
 // queued is an event on its way to the loop.

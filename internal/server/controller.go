@@ -30,6 +30,7 @@ type controllerPart struct {
 	store   *metadatalog.Store
 	log     *raft.Host
 	ctl     *quorum.Controller
+	audit   *listener.Audit
 }
 
 // openController opens the metadata store and starts raft. close ends both.
@@ -66,6 +67,7 @@ func openController(ctx context.Context, node *config.Node, logger *slog.Logger)
 	if err != nil {
 		return nil, err
 	}
+	c.audit = cfg.Audit
 	if c.ctl, err = quorum.New(cfg); err != nil {
 		return nil, err
 	}
@@ -115,7 +117,7 @@ func (c *controllerPart) serve(ctx context.Context, n *running, ready func()) er
 			MaxConnections:      min(c.node.Connections.Max, listener.DefaultMaxConnections),
 			MaxConnectionsPerIP: min(c.node.Connections.MaxPerIP, listener.DefaultMaxConnections),
 			PerIP:               c.node.Connections.PerIP, MaxConnectionRate: c.node.Connections.Rate,
-			IdleTimeout: max(0, c.node.Connections.MaxIdle), Events: c.events(n), SlowRequest: c.node.SlowRequest, Log: c.logger,
+			IdleTimeout: max(0, c.node.Connections.MaxIdle), Events: c.events(n), SlowRequest: c.node.SlowRequest, Audit: c.audit, Log: c.logger,
 		}
 		accepting, err := listener.New(ctx, cfg)
 		if err != nil {

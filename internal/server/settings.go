@@ -11,6 +11,7 @@ import (
 
 	"kvorum/config"
 	"kvorum/internal/kafka"
+	"kvorum/listener"
 	"kvorum/listener/quota"
 	"kvorum/metadatalog/image"
 	"kvorum/metadatalog/nodedir"
@@ -102,6 +103,7 @@ func controllerConfigOf(node *config.Node, meta *nodedir.MetaProperties, identit
 			Bytes: node.Metadata.SnapshotBytes, Interval: node.Metadata.SnapshotInterval,
 			RetentionBytes: node.Metadata.RetentionBytes, Retention: node.Metadata.Retention,
 		},
+		Audit:  listener.NewAudit(logger.With("component", "quorum"), node.Authorizer),
 		Logger: logger.With("component", "quorum"),
 	}
 	if node.Authorizer {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"kvorum/protocol"
 	"kvorum/protocol/errors"
 )
 
@@ -16,8 +17,15 @@ const maxCode = 160
 // codes counts the error codes of one API's responses, NONE included, as Apache's
 // AbstractResponse.errorCounts does: each that a response holds.
 type codes struct {
-	plan   *plan
+	of     *protocol.Codes
+	each   func(int64)                // add, made once: counting allocates nothing
 	counts [maxCode + 2]atomic.Uint64 // at code+1
+}
+
+func newCodes(resp kmsg.Response) *codes {
+	c := &codes{of: protocol.CodesOf(reflect.TypeOf(resp).Elem())}
+	c.each = c.add
+	return c
 }
 
 func (c *codes) add(code int64) {
@@ -28,46 +36,4 @@ func (c *codes) add(code int64) {
 }
 
 // count counts what a response says. It allocates nothing.
-func (c *codes) count(resp kmsg.Response) { c.walk(c.plan, reflect.ValueOf(resp).Elem()) }
-
-func (c *codes) walk(p *plan, v reflect.Value) {
-	for _, i := range p.codes {
-		c.add(v.Field(i).Int())
-	}
-	for i := range p.lists {
-		l := &p.lists[i]
-		list := v.Field(l.field)
-		for j := range list.Len() {
-			c.walk(l.of, list.Index(j))
-		}
-	}
-}
-
-// plan says where the error codes of a message are.
-type plan struct {
-	codes []int // fields
-	lists []listPlan
-}
-
-// listPlan is a list whose elements have error codes.
-type listPlan struct {
-	field int
-	of    *plan
-}
-
-// planOf looks through a type of message once. Messages are trees.
-func planOf(t reflect.Type) *plan {
-	p := &plan{}
-	for i := range t.NumField() {
-		f := t.Field(i)
-		switch {
-		case f.Name == "ErrorCode" && f.Type.Kind() == reflect.Int16:
-			p.codes = append(p.codes, i)
-		case f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Struct:
-			if of := planOf(f.Type.Elem()); len(of.codes)+len(of.lists) > 0 {
-				p.lists = append(p.lists, listPlan{i, of})
-			}
-		}
-	}
-	return p
-}
+func (c *codes) count(resp kmsg.Response) { c.of.Each(reflect.ValueOf(resp).Elem(), c.each) }

@@ -8,7 +8,6 @@
 package meter
 
 import (
-	"reflect"
 	"sync"
 	"sync/atomic"
 
@@ -73,7 +72,7 @@ func (m *Meter) served(s listener.Served) {
 	}
 	c := a.codes.Load()
 	if c == nil { // two that come at once make the same plan; one is kept
-		a.codes.CompareAndSwap(nil, &codes{plan: planOf(reflect.TypeOf(s.Response).Elem())})
+		a.codes.CompareAndSwap(nil, newCodes(s.Response))
 		c = a.codes.Load()
 	}
 	c.count(s.Response)
