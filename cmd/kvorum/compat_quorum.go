@@ -49,7 +49,9 @@ func compatQuorum() *cobra.Command {
 // kvorum's do not serve AddRaftVoter and RemoveRaftVoter.
 func changeVoters(name string) *cobra.Command {
 	return &cobra.Command{
-		Use: name, Short: "Refused: the controllers of a cluster are those of its configuration", DisableFlagParsing: true,
+		Use: name, Short: "Refused: the controllers of a cluster are those of its configuration",
+		Example:            "  kvorum storage replace-controller -c server.properties --dry-run",
+		FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true},
 		RunE: func(*cobra.Command, []string) error {
 			return usageError(name + " is not taken: the controllers of kvorum are those of kvorum.raft.voters, and do not change while they run; " +
 				"`kvorum storage replace-controller` puts a new disk in the place of a lost one")
