@@ -50,7 +50,7 @@ func compatQuorum() *cobra.Command {
 func changeVoters(name string) *cobra.Command {
 	return &cobra.Command{
 		Use: name, Short: "Refused: the controllers of a cluster are those of its configuration",
-		Example:            "  kvorum storage replace-controller -c server.properties --dry-run",
+		Example:            "  kvorum compat kafka-metadata-quorum " + name + "   # says what to do instead",
 		FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true},
 		RunE: func(*cobra.Command, []string) error {
 			return usageError(name + " is not taken: the controllers of kvorum are those of kvorum.raft.voters, and do not change while they run; " +
