@@ -20,7 +20,7 @@ const firstKvorumBroker = 101
 // 101, 102 and so on. The properties are added to each server.properties.
 func (q *Quorum) FormatKvorumBrokers(ctx context.Context, t testing.TB, n int, properties map[string]string) []*Node {
 	t.Helper()
-	dir, addresses := t.TempDir(), loopback.Addresses(t, n)
+	dir, addresses := t.TempDir(), q.options.addresses(t, q.options.Size, n, clientPort)
 	replication := fmt.Sprint(min(n, 3))
 	var brokers []*Node
 	for i, address := range addresses {
@@ -38,7 +38,7 @@ func (q *Quorum) FormatKvorumBrokers(ctx context.Context, t testing.TB, n int, p
 			"group.initial.rebalance.delay.ms":    "0",
 		}
 		maps.Copy(p, properties)
-		b := &Node{ID: id, Binary: Binary(t), Dir: filepath.Join(dir, fmt.Sprintf("broker-%d", id)), Client: address, Properties: p}
+		b := &Node{ID: id, Binary: Binary(t), Dir: filepath.Join(dir, fmt.Sprintf("broker-%d", id)), Client: address, Properties: p, Wrap: q.options.wrap(q.options.Size + i)}
 		b.Format(ctx, t, q.ClusterID)
 		brokers = append(brokers, b)
 	}

@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"kvorum/integration/loopback"
 	"kvorum/integration/peer"
 	"kvorum/integration/process"
 )
@@ -30,6 +29,7 @@ type Node struct {
 	Address    string // the controller's Kafka listener
 	Client     string // the broker's listener; empty for a controller alone
 	Properties map[string]string
+	Wrap       []string // the command that runs the server, before its own; empty for none
 
 	proc *process.Process
 }
@@ -126,7 +126,11 @@ func formatKvorum(ctx context.Context, t testing.TB, o Options, change func(i in
 	}
 	q, initial := plan(t, o)
 	dir := t.TempDir()
-	raft := loopback.Addresses(t, o.Size)
+	raft := o.addresses(t, 0, o.Size, raftPort)
+	var secured map[string]string
+	if o.Places != nil {
+		secured = raftTLS(t, dir, o.Places[:o.Size])
+	}
 	var voters []string
 	for i, address := range raft {
 		voters = append(voters, fmt.Sprintf("%d@%s", i+1, address))
@@ -142,9 +146,10 @@ func formatKvorum(ctx context.Context, t testing.TB, o Options, change func(i in
 			"kvorum.raft.listener":                raft[i],
 			"kvorum.raft.voters":                  strings.Join(voters, ","),
 		}
+		maps.Copy(p, secured)
 		maps.Copy(p, o.Properties)
 		client := change(i, p)
-		n := &Node{ID: int32(i + 1), Binary: binary, Dir: filepath.Join(dir, fmt.Sprintf("controller-%d", i+1)), Address: address, Client: client, Properties: p}
+		n := &Node{ID: int32(i + 1), Binary: binary, Dir: filepath.Join(dir, fmt.Sprintf("controller-%d", i+1)), Address: address, Client: client, Properties: p, Wrap: o.wrap(i)}
 		n.Format(ctx, t, q.ClusterID, "--initial-controllers", initial, "--release-version", o.ReleaseVersion)
 		q.Controllers = append(q.Controllers, n)
 	}
@@ -196,9 +201,9 @@ func (n *Node) Start(t testing.TB) {
 	if n.Running() {
 		t.Fatalf("%s runs already", n)
 	}
+	command := slices.Concat(n.Wrap, []string{n.Binary, "server", "--config", n.PropertiesFile()})
 	n.proc = process.Start(t, process.Spec{
-		Name: n.String(), Path: n.Binary, Log: filepath.Join(n.Dir, "server.log"),
-		Args: []string{"server", "--config", n.PropertiesFile()},
+		Name: n.String(), Path: command[0], Log: filepath.Join(n.Dir, "server.log"), Args: command[1:],
 	})
 }
 

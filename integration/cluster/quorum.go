@@ -37,6 +37,13 @@ type Quorum struct {
 	Addresses   []string // of the controllers' Kafka listeners, by id - 1
 	Controllers []Controller
 	release     string
+	options     Options
+}
+
+// Place is where a node of kvorum's runs.
+type Place struct {
+	Host string   // its address; every node's ports are the same
+	Wrap []string // the command that runs another one there
 }
 
 // Options say how a quorum is made.
@@ -45,12 +52,43 @@ type Options struct {
 	ReleaseVersion string            // of --release-version; "" for the maker's default
 	Binary         string            // another kvorum than this tree's; "" for this tree's
 	Properties     map[string]string // added to each server.properties
+	// Places are those of the controllers and then of the brokers of kvorum's; none for
+	// ports of 127.0.0.1 that are drawn.
+	Places []Place
+}
+
+// The ports of nodes that have places.
+const (
+	clientPort     = 9092
+	controllerPort = 9093
+	raftPort       = 9094
+)
+
+// addresses are those of n nodes, from a place on.
+func (o Options) addresses(t testing.TB, first, n, port int) []string {
+	t.Helper()
+	if o.Places == nil {
+		return loopback.Addresses(t, n)
+	}
+	var out []string
+	for _, p := range o.Places[first : first+n] {
+		out = append(out, fmt.Sprintf("%s:%d", p.Host, port))
+	}
+	return out
+}
+
+// wrap is the command that runs another one at a place.
+func (o Options) wrap(place int) []string {
+	if o.Places == nil {
+		return nil
+	}
+	return o.Places[place].Wrap
 }
 
 // plan draws what must be known before the first controller is formatted.
 func plan(t testing.TB, o Options) (q *Quorum, initial string) {
 	t.Helper()
-	q = &Quorum{ClusterID: randomID(t), Addresses: loopback.Addresses(t, o.Size), release: o.ReleaseVersion}
+	q = &Quorum{ClusterID: randomID(t), Addresses: o.addresses(t, 0, o.Size, controllerPort), release: o.ReleaseVersion, options: o}
 	var voters []string
 	for i, address := range q.Addresses {
 		voters = append(voters, fmt.Sprintf("%d@%s:%s", i+1, address, randomID(t)))

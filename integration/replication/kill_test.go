@@ -71,7 +71,7 @@ func (l *load) awaitISR(ctx context.Context, t *testing.T, size int) {
 func (l *load) finish(ctx context.Context, t *testing.T) {
 	t.Helper()
 	l.producer.finish(ctx, l.seeds)
-	t.Logf("%d bytes are equal on all replicas", sameBytes(ctx, t, l.dirs, loadTopic, loadPartitions))
+	t.Logf("%d bytes are equal on all replicas", cluster.SameBytes(ctx, t, l.dirs, loadTopic, loadPartitions))
 }
 
 // TestKilledBrokersComeBack kills one broker after the other under load. The

@@ -1,14 +1,9 @@
 package replication
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"slices"
 	"testing"
 	"time"
 
@@ -65,46 +60,4 @@ func awaitISR(ctx context.Context, t *testing.T, admin *kadm.Client, topic strin
 		}
 		return errors.Join(all, topics[topic].Err)
 	})
-}
-
-// segments are the bytes of a partition's log in a data directory.
-func segments(t *testing.T, dataDir, topic string, partition int) []byte {
-	t.Helper()
-	dir := filepath.Join(dataDir, fmt.Sprintf("%s-%d", topic, partition))
-	names, err := filepath.Glob(filepath.Join(dir, "*.log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	slices.Sort(names)
-	var all []byte
-	for _, name := range names {
-		data, err := os.ReadFile(name)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			t.Fatal(err)
-		}
-		all = append(all, data...)
-	}
-	return all
-}
-
-// sameBytes waits until a partition's log has equal bytes in all data directories.
-// Nothing is written meanwhile, so the log ends are the high watermark.
-func sameBytes(ctx context.Context, t *testing.T, dataDirs []string, topic string, partitions int) (total int) {
-	t.Helper()
-	for p := range partitions {
-		await(ctx, t, fmt.Sprintf("equal logs of %s-%d", topic, p), func(context.Context) error {
-			first := segments(t, dataDirs[0], topic, p)
-			for _, dir := range dataDirs[1:] {
-				if other := segments(t, dir, topic, p); !bytes.Equal(first, other) {
-					return fmt.Errorf("%d bytes in %s and %d bytes in %s differ", len(first), dataDirs[0], len(other), dir)
-				}
-			}
-			if len(first) == 0 {
-				return errors.New("the log is empty")
-			}
-			return nil
-		})
-		total += len(segments(t, dataDirs[0], topic, p))
-	}
-	return total
 }

@@ -68,5 +68,5 @@ func TestMixedBrokers(t *testing.T) {
 		t.Logf("move %d: broker %d leads, %d records", move, order[0], p.written())
 	}
 	p.finish(ctx, seeds)
-	t.Logf("%d bytes are equal on all replicas", sameBytes(ctx, t, dirs, topic, partitions))
+	t.Logf("%d bytes are equal on all replicas", cluster.SameBytes(ctx, t, dirs, topic, partitions))
 }

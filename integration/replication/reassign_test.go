@@ -89,7 +89,7 @@ func TestReassignment(t *testing.T) {
 	p.more(ctx, 100)
 	p.finish(ctx, seeds)
 	dirs := []string{brokers[last%3].DataDir(), brokers[(last+1)%3].DataDir()}
-	t.Logf("%d bytes are equal on both replicas", sameBytes(ctx, t, dirs, topic, partitions))
+	t.Logf("%d bytes are equal on both replicas", cluster.SameBytes(ctx, t, dirs, topic, partitions))
 
 	var to kadm.Offsets
 	for n := range partitions {

@@ -1,7 +1,13 @@
-// Package robustness kills controllers while clients work, and checks from the
-// clients' side that nothing acknowledged was lost: every operation is written
-// to a history with its outcome, and at the end the history is compared with
+// Package robustness does to clusters what operators fear, while clients work, and
+// checks from the clients' side that nothing acknowledged was lost: every operation is
+// written to a history with its outcome, and at the end the history is compared with
 // what the cluster has.
+//
+// The model is history.go and queue.go, which know nothing of clusters and are proven
+// on bad histories; the traffic is traffic_test.go for controllers with Apache brokers,
+// and node_test.go for brokers of kvorum's; the faults are kill_test.go and
+// faults_test.go, whose nodes have network namespaces (integration/network); six_test.go
+// validates and reports.
 package robustness
 
 import (

@@ -38,7 +38,7 @@ func TestKillNode(t *testing.T) {
 	rounds, seed := number(t, "KVORUM_ROUNDS", nodeKills), number(t, "KVORUM_SEED", 1)
 	random := rand.New(rand.NewPCG(uint64(seed), 1))
 	node := startSingle(ctx, t)
-	l := startNodeLoad(ctx, t, node.Bootstrap)
+	l := startNodeLoad(ctx, t, nil, node.Bootstrap)
 	l.untilAfter(t, time.Now())
 	var recoveries []time.Duration
 	for range rounds {
@@ -50,7 +50,7 @@ func TestKillNode(t *testing.T) {
 		recoveries = append(recoveries, time.Since(killed))
 	}
 	l.finish()
-	l.check(ctx, t, node.Bootstrap)
+	l.check(ctx, t)
 	_, _, records := l.history.Counts()
 	polled, committed := l.group.Counts()
 	slices.Sort(recoveries)
@@ -72,26 +72,70 @@ func startSingle(ctx context.Context, t *testing.T) *cluster.Single {
 	return s
 }
 
-// nodeLoad is the clients of TestKillNode.
+// nodeLoad is the clients of TestKillNode and of those that have six nodes.
 type nodeLoad struct {
-	bootstrap string
+	bootstrap []string
 	history   *History
 	group     *GroupHistory
 	stop      context.CancelFunc
 	running   sync.WaitGroup
 	written   atomic.Pointer[time.Time] // when the last acknowledged record was sent
 	committed atomic.Pointer[time.Time] // when the last acknowledged commit was sent
+	refused   refusals
 }
 
-func startNodeLoad(ctx context.Context, t *testing.T, bootstrap string) *nodeLoad {
+// refusals are what producers were told to be wrong, and for how long nothing was
+// acknowledged to any of them.
+type refusals struct {
+	sync.Mutex
+	errors []string // of writes, at most refusalsKept
+	// gap is the longest time in which nothing was acknowledged since it was set to
+	// 0, and acked when something last was.
+	gap   time.Duration
+	acked time.Time
+}
+
+const refusalsKept = 100
+
+// note notes the outcome of a write.
+func (r *refusals) note(err error) {
+	r.Lock()
+	defer r.Unlock()
+	if err == nil {
+		now := time.Now()
+		r.gap, r.acked = max(r.gap, now.Sub(r.acked)), now
+	} else if len(r.errors) < refusalsKept {
+		r.errors = append(r.errors, err.Error())
+	}
+}
+
+// takeGap returns the gap up to now, and begins anew.
+func (r *refusals) takeGap() time.Duration {
+	r.Lock()
+	defer r.Unlock()
+	defer func() { r.gap = 0 }()
+	return max(r.gap, time.Since(r.acked))
+}
+
+// client is one that does not wait long for a node that is silent.
+func (l *nodeLoad) client(options ...kgo.Opt) (*kgo.Client, error) {
+	return kgo.NewClient(append([]kgo.Opt{
+		kgo.SeedBrokers(l.bootstrap...), kgo.MetadataMinAge(100 * time.Millisecond), kgo.DialTimeout(2 * time.Second),
+		kgo.RequestTimeoutOverhead(2 * time.Second), kgo.ProduceRequestTimeout(5 * time.Second),
+	}, options...)...)
+}
+
+// startNodeLoad makes the records' topic, with as many replicas as there are brokers,
+// and starts the clients.
+func startNodeLoad(ctx context.Context, t *testing.T, configs map[string]*string, bootstrap ...string) *nodeLoad {
 	t.Helper()
 	l := &nodeLoad{bootstrap: bootstrap, history: NewHistory(), group: NewGroupHistory()}
-	client, err := kgo.NewClient(kgo.SeedBrokers(bootstrap))
+	client, err := l.client()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	if _, err := kadm.NewClient(client).CreateTopic(ctx, partitions, 1, nil, recordsTopic); err != nil {
+	if _, err := kadm.NewClient(client).CreateTopic(ctx, partitions, int16(len(bootstrap)), configs, recordsTopic); err != nil {
 		t.Fatal(err)
 	}
 	ctx, l.stop = context.WithCancel(ctx)
@@ -114,7 +158,7 @@ func (l *nodeLoad) finish() {
 // produce sends numbered records by an idempotent producer, some at a time. A
 // record that failed is a Maybe, as its number is never sent again.
 func (l *nodeLoad) produce(ctx context.Context, t *testing.T, sender int) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(l.bootstrap), kgo.DefaultProduceTopic(recordsTopic), kgo.MetadataMinAge(100*time.Millisecond), kgo.ProducerLinger(time.Millisecond))
+	client, err := l.client(kgo.DefaultProduceTopic(recordsTopic), kgo.ProducerLinger(time.Millisecond))
 	if err != nil {
 		t.Error(err)
 		return
@@ -134,6 +178,9 @@ func (l *nodeLoad) produce(ctx context.Context, t *testing.T, sender int) {
 			if result.Err == nil {
 				l.history.Acked(string(result.Record.Value), Position{result.Record.Partition, result.Record.Offset})
 				l.written.Store(&began)
+			}
+			if ctx.Err() == nil {
+				l.refused.note(result.Err)
 			}
 		}
 		time.Sleep(nodePause)
@@ -155,9 +202,9 @@ func (l *nodeLoad) consume(ctx context.Context, t *testing.T, member int) {
 // live is one membership.
 func (l *nodeLoad) live(ctx context.Context, name string, length time.Duration) error {
 	var generation atomic.Int64
-	client, err := kgo.NewClient(
-		kgo.SeedBrokers(l.bootstrap), kgo.ConsumeTopics(recordsTopic), kgo.ConsumerGroup(nodeGroup), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
-		kgo.MetadataMinAge(100*time.Millisecond), kgo.FetchMaxWait(100*time.Millisecond), kgo.SessionTimeout(10*time.Second), kgo.RebalanceTimeout(10*time.Second),
+	client, err := l.client(
+		kgo.ConsumeTopics(recordsTopic), kgo.ConsumerGroup(nodeGroup), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
+		kgo.FetchMaxWait(100*time.Millisecond), kgo.SessionTimeout(6*time.Second), kgo.RebalanceTimeout(6*time.Second),
 		kgo.OnPartitionsAssigned(func(context.Context, *kgo.Client, map[string][]int32) { generation.Add(1) }),
 	)
 	if err != nil {
@@ -193,23 +240,28 @@ func (l *nodeLoad) live(ctx context.Context, name string, length time.Duration) 
 // acknowledged.
 func (l *nodeLoad) untilAfter(t *testing.T, moment time.Time) {
 	t.Helper()
-	for deadline := time.Now().Add(recovery); ; time.Sleep(time.Millisecond) {
-		written, committed := l.written.Load(), l.committed.Load()
-		if written != nil && committed != nil && written.After(moment) && committed.After(moment) {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("no record and commit were acknowledged within %v; the last that were began at %v and %v, %v is the moment", recovery, written, committed, moment)
-		}
+	if l.waitAfter(moment) < 0 {
+		t.Fatalf("no record and commit were acknowledged within %v; the last that were began at %v and %v, %v is the moment", recovery, l.written.Load(), l.committed.Load(), moment)
 	}
 }
 
+// waitAfter is untilAfter and returns how long that took, -1 if it took too long.
+func (l *nodeLoad) waitAfter(moment time.Time) time.Duration {
+	for ; time.Since(moment) < recovery; time.Sleep(time.Millisecond) {
+		written, committed := l.written.Load(), l.committed.Load()
+		if written != nil && committed != nil && written.After(moment) && committed.After(moment) {
+			return time.Since(moment)
+		}
+	}
+	return -1
+}
+
 // check reads everything back and compares it with the histories.
-func (l *nodeLoad) check(ctx context.Context, t *testing.T, bootstrap string) {
+func (l *nodeLoad) check(ctx context.Context, t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, recovery)
 	defer cancel()
-	client, err := kgo.NewClient(kgo.SeedBrokers(bootstrap))
+	client, err := l.client()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +279,7 @@ func (l *nodeLoad) check(ctx context.Context, t *testing.T, bootstrap string) {
 	listed.Each(func(o kadm.ListedOffset) { ends[o.Partition] = o.Offset })
 	offsets.Each(func(o kadm.OffsetResponse) { committed[o.Partition] = o.At })
 	tr := &traffic{history: l.history}
-	observed := tr.observe(ctx, t, bootstrap)
+	observed := tr.observe(ctx, t, l.bootstrap[0])
 	violations := slices.Concat(l.history.checkRecords(observed.Records), checkOrder(observed.Records), l.group.Check(committed, ends))
 	for _, v := range violations[:min(len(violations), 20)] {
 		t.Error(v)
