@@ -82,7 +82,7 @@ func TestAllControllersGone(t *testing.T) {
 	g.more(ctx, 5)
 	g.finish()
 	p.finish(ctx, seeds)
-	t.Logf("%d bytes are equal on all replicas", sameBytes(ctx, t, dirs, topic, partitions))
+	t.Logf("%d bytes are equal on all replicas", cluster.SameBytes(ctx, t, dirs, topic, partitions))
 }
 
 // restartAlone starts a broker while there is no controller and waits until it leads
