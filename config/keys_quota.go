@@ -21,5 +21,5 @@ var quotaKeys = []Key{
 	{Name: "telemetry.max.bytes", Type: Int, Default: is("1048576"), Valid: atLeast(1), Importance: Low, Scopes: ScopeNode, Effect: Accepted, Doc: "Largest push of client metrics that is taken."},
 	{Name: "leader.replication.throttled.rate", Type: Long, Default: is("9223372036854775807"), Valid: atLeast(0), Importance: Medium, Scopes: ScopeCluster | ScopeBroker, Effect: OnBroker, Doc: "Bytes per second that a leader sends to throttled replicas."},
 	{Name: "follower.replication.throttled.rate", Type: Long, Default: is("9223372036854775807"), Valid: atLeast(0), Importance: Medium, Scopes: ScopeCluster | ScopeBroker, Effect: OnBroker, Doc: "Bytes per second that a follower fetches for throttled replicas."},
-	{Name: "replica.alter.log.dirs.io.max.bytes.per.second", Type: Long, Default: is("9223372036854775807"), Valid: atLeast(0), Importance: Medium, Scopes: ScopeCluster | ScopeBroker, Effect: RefusedOnBroker, Doc: "Bytes per second for moves of replicas between directories."},
+	{Name: "replica.alter.log.dirs.io.max.bytes.per.second", Type: Long, Default: is("9223372036854775807"), Valid: atLeast(0), Importance: Medium, Scopes: ScopeCluster | ScopeBroker, Effect: OnBroker, Doc: "Bytes per second for moves of replicas between directories."},
 }

@@ -49,6 +49,7 @@ type Replicas interface {
 	Lookup(kafka.TopicPartition) (*replica.Partition, error)
 	Produce(context.Context, replica.ProduceOptions, []replica.ProducePartition, []replica.ProduceResult) []replica.ProduceResult
 	Fetch(context.Context, replica.FetchOptions, []replica.FetchPartition, []replica.FetchResult) []replica.FetchResult
+	AlterLogDir(tp kafka.TopicPartition, path string) error
 	DeleteRecords(context.Context, time.Duration, []replica.DeleteRecordsPartition, []replica.DeleteRecordsResult) []replica.DeleteRecordsResult
 }
 
@@ -141,6 +142,7 @@ func (h *Handlers) apis() map[kmsg.Key]serve {
 		kmsg.DescribeClientQuotas:         reply(h.describeClientQuotas),
 		kmsg.DescribeUserSCRAMCredentials: reply(h.describeScram),
 		kmsg.DescribeLogDirs:              reply(h.describeLogDirs),
+		kmsg.AlterReplicaLogDirs:          reply(h.alterReplicaLogDirs),
 		kmsg.CreateDelegationToken:        h.tokenRequest,
 		kmsg.RenewDelegationToken:         h.tokenRequest,
 		kmsg.ExpireDelegationToken:        h.tokenRequest,

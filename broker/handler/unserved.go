@@ -22,8 +22,6 @@ var Unserved = map[kmsg.Key]string{
 	kmsg.DescribeTransactions: noTransactions,
 	kmsg.ListTransactions:     noTransactions,
 
-	kmsg.AlterReplicaLogDirs: "replicas cannot be moved between the directories of a broker yet",
-
 	kmsg.ConsumerGroupHeartbeat: noNewGroups,
 	kmsg.ConsumerGroupDescribe:  noNewGroups,
 

@@ -20,6 +20,9 @@ func (ps *Partitions) TopicConfig(topic string) storage.LogConfig {
 func (ps *Partitions) DirectoryFailed(dir kafka.DirectoryID) {
 	for _, p := range ps.Hosted() {
 		if where, ok := ps.dirs.Where(p.name); ok && where == dir {
+			if ps.moves.drop(p) {
+				ps.homes.assign(p, dir) // the controllers may have been told of the other one
+			}
 			p.end(errors.KafkaStorageError.Err())
 		}
 	}

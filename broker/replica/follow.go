@@ -4,6 +4,7 @@ import (
 	stderrors "errors"
 
 	"kvorum/broker/replica/core"
+	"kvorum/broker/storage"
 	"kvorum/internal/kafka"
 	"kvorum/protocol/batch"
 )
@@ -86,6 +87,7 @@ func (p *Partition) do(d core.Deed, records []byte) error {
 		}
 	}
 	if d.Restart || d.Truncate {
+		p.owner.moves.cut(p)
 		p.owner.logger.Info("follower cut its log to agree with its leader", "partition", p.name, "from", before, "to", l.LogEnd())
 	}
 	p.grown(len(records), d.HighWatermark, d.Restart || d.Truncate)
@@ -101,7 +103,10 @@ func (p *Partition) do(d core.Deed, records []byte) error {
 // then the log begins with the batch, and the leader's log start follows
 // (Partition.doAppendRecordsToFollowerOrFutureReplica).
 func (p *Partition) appendFetched(records []byte) error {
-	l := p.Log()
+	return appendTo(p.Log(), records, p.owner.nowMs())
+}
+
+func appendTo(l *storage.Log, records []byte, nowMs int64) error {
 	if v, _, err := batch.Next(records); err == nil && v.BaseOffset() < l.LogEnd() && v.EndOffset() > l.LogEnd() && l.LogStart() == l.LogEnd() {
 		if err := l.TruncateFullyAndStartAt(v.BaseOffset()); err != nil {
 			return err
@@ -109,7 +114,7 @@ func (p *Partition) appendFetched(records []byte) error {
 	}
 	for len(records) > 0 {
 		n := within(records, int(l.Config().SegmentBytes))
-		if _, err := l.AppendFollower(records[:n], p.owner.nowMs()); err != nil {
+		if _, err := l.AppendFollower(records[:n], nowMs); err != nil {
 			return err
 		}
 		records = records[n:]

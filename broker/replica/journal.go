@@ -52,6 +52,32 @@ func newJournal(ps *Partitions, fs vfs.FS) *journal {
 // logDirectory is the log directory that holds a partition.
 func (p *Partition) logDirectory() string { return filepath.Dir(p.Log().Dir()) }
 
+// logDirectories are logDirectory and, during a move, the one that will be it.
+func (p *Partition) logDirectories() []string {
+	dirs := []string{p.logDirectory()}
+	if to, moving := p.owner.dirs.FutureIn(p.name); moving {
+		dirs = append(dirs, to.Path)
+	}
+	return dirs
+}
+
+// follow notes what is undecided of a partition in the file of the directory that
+// it is about to be moved to, durably. That file has been read; what is proposed
+// after the call is in both anyway (record).
+func (j *journal) follow(p *Partition, to string) error {
+	key := partitionKey{p.topicID, p.name.Partition}
+	j.mu.Lock()
+	e, ok := j.entries[p.logDirectory()][key]
+	if ok {
+		j.entries[to][key] = e
+	}
+	j.mu.Unlock()
+	if !ok {
+		return nil
+	}
+	return j.write(to)
+}
+
 // read reads the file of a log directory, once. One that is damaged counts as
 // empty: vfs.Replace leaves the old content or the new, so somebody else has
 // written to it.
@@ -107,12 +133,13 @@ func (j *journal) record(batch map[*Partition]*core.Proposal) (failed map[*Parti
 		if !change.Expands() {
 			continue
 		}
-		dir := p.logDirectory()
-		if j.entries[dir] == nil {
-			j.entries[dir] = map[partitionKey]journaled{}
+		for _, dir := range p.logDirectories() {
+			if j.entries[dir] == nil {
+				j.entries[dir] = map[partitionKey]journaled{}
+			}
+			j.entries[dir][partitionKey{p.topicID, p.name.Partition}] = journaled{p, change}
+			dirs[dir] = append(dirs[dir], p)
 		}
-		j.entries[dir][partitionKey{p.topicID, p.name.Partition}] = journaled{p, change}
-		dirs[dir] = append(dirs[dir], p)
 	}
 	j.mu.Unlock()
 	for dir, partitions := range dirs {

@@ -65,6 +65,8 @@ type Partitions struct {
 	sending, fetching *throttle
 	fetchers          *fetchers
 	journal           *journal
+	moves             *moves
+	moveRate          atomic.Int64 // bytes per second
 
 	image  atomic.Pointer[image.Image] // the last one that was published
 	judged bool                        // strays were looked for
@@ -82,7 +84,7 @@ func New(c Config) *Partitions {
 	ps := &Partitions{
 		self: c.Self, dirs: c.Dirs, static: c.Static, clock: c.Clock, began: c.Clock.Now(), logger: c.Log,
 		lagMaxMs: c.LagMax.Milliseconds(), controller: c.Controller, brokerEpoch: c.BrokerEpoch,
-		isrs: newReports(), homes: newReports(), peers: c.Peers, rules: c.Fetch, rackAware: c.RackAware,
+		isrs: newReports(), homes: newReports(), moves: newMoves(), peers: c.Peers, rules: c.Fetch, rackAware: c.RackAware,
 		hosted: map[kafka.TopicPartition]*Partition{}, chilled: make(chan struct{}, 1),
 	}
 	ps.sending = newThrottle("leader.replication.throttled.rate", "leader.replication.throttled.replicas", c.ThrottleWindow)
@@ -90,6 +92,7 @@ func New(c Config) *Partitions {
 	ps.fetchers = newFetchers(ps)
 	ps.journal = newJournal(ps, c.FS)
 	ps.image.Store(image.Empty())
+	ps.moveRate.Store(ps.newSettings(image.Empty()).layers.Number(moveRateKey))
 	return ps
 }
 

@@ -66,6 +66,8 @@ func (ps *Partitions) Publish(c *image.Changes, im *image.Image) {
 	}
 	inParallel(changed, func(a assignment) { ps.apply(a, im, set) })
 	ps.reconfigure(c, im, set)
+	ps.moveRate.Store(set.layers.Number(moveRateKey))
+	ps.moves.signal()
 	select {
 	case ps.chilled <- struct{}{}:
 	default: // openCold is about to look
@@ -117,11 +119,12 @@ func (ps *Partitions) setStraysAside(im *image.Image) {
 				return
 			}
 		}
-		if l.Future {
-			return // it belongs to a log that is judged itself
-		}
 		ps.logger.Warn("log is of no partition of this broker and is kept aside", "path", l.Path)
-		if err := ps.dirs.Stray(l.Partition); err != nil {
+		setAside := ps.dirs.Stray
+		if l.Future {
+			setAside = ps.dirs.StrayFuture
+		}
+		if err := setAside(l.Partition); err != nil {
 			ps.logger.Error("stray log could not be renamed", "path", l.Path, "error", err)
 		}
 	})
@@ -154,6 +157,7 @@ func (p *Partition) end(why error) {
 	p.owner.fetchers.assign(p, kafka.NoLeader)
 	p.role.Lock()
 	defer p.role.Unlock()
+	p.owner.moves.drop(p)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.gone, p.leader, p.follower = why, nil, nil
@@ -194,6 +198,9 @@ func (ps *Partitions) openLog(p *Partition, a assignment, im *image.Image, set *
 	if _, there := ps.dirs.Where(p.name); unconfirmed && !there {
 		return errUnconfirmed
 	}
+	if _, err := ps.dirs.Adopt(p.name, p.topicID, wanted); err != nil {
+		return err
+	}
 	l, err := ps.dirs.Create(p.name, p.topicID, config, where)
 	if errors.CodeOf(err) == errors.InconsistentTopicID && !unconfirmed {
 		ps.logger.Warn("log is of an earlier topic, or of none, and is kept aside", "partition", p.name, "error", err)
@@ -207,6 +214,9 @@ func (ps *Partitions) openLog(p *Partition, a assignment, im *image.Image, set *
 	}
 	p.log.Store(l)
 	ps.journal.read(p.logDirectory())
+	if to, moving := ps.resumeMove(p); moving && to == wanted {
+		return nil // the controllers know where it is going to be
+	}
 	if dir, ok := ps.dirs.Where(p.name); ok && dir != wanted && !im.MetadataVersion().Before(image.MV37IV2) {
 		ps.homes.assign(p, dir)
 	}

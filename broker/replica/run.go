@@ -18,6 +18,7 @@ func (ps *Partitions) Run(ctx context.Context) {
 	work.Go(func() { ps.watchLag(ctx) })
 	work.Go(func() { ps.fetchers.run(ctx) })
 	work.Go(func() { ps.openCold(ctx) })
+	work.Go(func() { ps.runMoves(ctx) })
 	work.Wait()
 }
 

@@ -40,13 +40,18 @@ type world struct {
 	dirs  *storage.Dirs
 	ps    *Partitions
 	image *image.Image
+	// more are log directories beside /logs.
+	more []storage.Directory
 
 	requests chan kmsg.Request
 	answers  chan kmsg.Response
 }
 
-func newWorld(t testing.TB) *world {
-	w := &world{t: t, fs: vfs.NewMem(), image: image.Empty(), requests: make(chan kmsg.Request), answers: make(chan kmsg.Response)}
+func newWorld(t testing.TB) *world { return newWideWorld(t) }
+
+// newWideWorld has more log directories than one.
+func newWideWorld(t testing.TB, more ...storage.Directory) *world {
+	w := &world{t: t, more: more, fs: vfs.NewMem(), image: image.Empty(), requests: make(chan kmsg.Request), answers: make(chan kmsg.Response)}
 	w.start(nil)
 	t.Cleanup(func() {
 		if err := w.dirs.Close(epochOf(self)); err != nil {
@@ -64,15 +69,18 @@ var directory = kafka.DirectoryID{7}
 // start begins with the logs that are on disk and has seen no image.
 func (w *world) start(static map[string]string) {
 	w.t.Helper()
-	if err := w.fs.MkdirAll("/logs", 0o755); err != nil {
-		w.t.Fatal(err)
+	directories := append([]storage.Directory{{Path: "/logs", ID: directory}}, w.more...)
+	for _, d := range directories {
+		if err := w.fs.MkdirAll(d.Path, 0o755); err != nil {
+			w.t.Fatal(err)
+		}
 	}
 	c := Config{Self: self, Static: static, Clock: clock.System, Log: slog.New(slog.DiscardHandler), LagMax: 30 * time.Second, Controller: w,
 		BrokerEpoch: func() kafka.BrokerEpoch { return epochOf(self) }}
 	var err error
 	c.FS = w.fs
 	c.Dirs, err = storage.OpenDirs(storage.DirsOptions{
-		FS: w.fs, Directories: []storage.Directory{{Path: "/logs", ID: directory}}, OpenFiles: 64,
+		FS: w.fs, Directories: directories, OpenFiles: 64,
 		Config:          func(topic string) storage.LogConfig { return w.ps.TopicConfig(topic) },
 		RecoveryThreads: 2, ProducerExpirationMs: 86_400_000, Times: storage.DefaultDirsTimes,
 		Clock: clock.System, Random: rand.Reader, Reopened: func(l *storage.Log) { w.ps.Reopened(l) },

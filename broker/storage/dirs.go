@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -95,7 +96,7 @@ type Dirs struct {
 
 	mu       sync.RWMutex
 	holdings map[kafka.TopicPartition]*holding
-	// futures are moves between directories that were under way.
+	// futures are moves between directories that are under way.
 	futures map[kafka.TopicPartition]*holding
 	// doomed are directories that wait to be removed.
 	doomed []doomed
@@ -131,13 +132,14 @@ type directory struct {
 type holding struct {
 	partition kafka.TopicPartition
 	home      *directory
+	future    bool                // in Dirs.futures, not in holdings
 	log       atomic.Pointer[Log] // nil until it is asked for
 
 	mu                 sync.Mutex
 	name               string // of its directory within home
 	err                error  // why it cannot be opened; retryMs and backoffMs say when it is tried again
 	retryMs, backoffMs int64
-	gone               bool // deleted or stray
+	gone               bool // deleted, stray or moved
 
 	// What the checkpoints say, for as long as the log is not open; high is
 	// NoOffset where they say nothing.
@@ -155,7 +157,7 @@ func OpenDirs(o DirsOptions) (*Dirs, error) {
 		o: o, files: NewFiles(o.FS, o.OpenFiles),
 		holdings: map[kafka.TopicPartition]*holding{}, futures: map[kafka.TopicPartition]*holding{},
 		rolled: map[*Log]bool{}, full: map[*Log]bool{},
-		cleaner:  cleanState{offsets: map[*directory]checkpoint.Offsets{}, busy: map[*Log]bool{}, failed: map[*Log]bool{}},
+		cleaner:  cleanState{offsets: map[*directory]checkpoint.Offsets{}, busy: map[*Log]context.CancelFunc{}, failed: map[*Log]bool{}},
 		failures: make(chan *directory, len(o.Directories)), wake: make(chan struct{}, 1), wakeMaker: make(chan struct{}, 1),
 	}
 	if d.o.Logger == nil {
@@ -254,6 +256,12 @@ func (d *Dirs) place(e *holding, kind dirKind) error {
 		d.holdings[e.partition] = e
 		e.home.logs++
 	case future:
+		if other := d.futures[e.partition]; other != nil {
+			d.o.Logger.Warn("a second future log of a partition is not used; remove it",
+				"path", d.o.FS.PathJoin(e.home.Path, e.name), "used", d.o.FS.PathJoin(other.home.Path, other.name))
+			return nil
+		}
+		e.future = true
 		d.futures[e.partition] = e
 	case deleting:
 		d.doom(e.home, e.name, foundDelayMs)
@@ -476,6 +484,18 @@ func (d *Dirs) list(of func(*holding) bool) []*holding {
 	d.mu.RLock()
 	all := slices.Collect(maps.Values(d.holdings))
 	d.mu.RUnlock()
+	return inOrder(all, of)
+}
+
+// listAll is list of current and future logs.
+func (d *Dirs) listAll(of func(*holding) bool) []*holding {
+	d.mu.RLock()
+	all := slices.AppendSeq(slices.Collect(maps.Values(d.holdings)), maps.Values(d.futures))
+	d.mu.RUnlock()
+	return inOrder(all, of)
+}
+
+func inOrder(all []*holding, of func(*holding) bool) []*holding {
 	if of != nil {
 		all = slices.DeleteFunc(all, func(e *holding) bool { return !of(e) })
 	}

@@ -110,6 +110,7 @@ func (d *Dirs) takeOut(kind dirKind, ps []kafka.TopicPartition) error {
 	var errs []error
 	renamed := map[*directory]bool{}
 	for _, p := range ps {
+		errs = append(errs, d.dropFuture(p, kind))
 		e := d.leave(p)
 		if e == nil {
 			continue

@@ -48,7 +48,7 @@ func (d *Dirs) writeOffsets(dir *directory, name string, offsets checkpoint.Offs
 // offsets are what a checkpoint file of a directory should say now.
 func (d *Dirs) offsets(dir *directory, name string) checkpoint.Offsets {
 	offsets := checkpoint.Offsets{}
-	for _, e := range d.list(func(e *holding) bool { return e.home == dir }) {
+	for _, e := range d.listAll(func(e *holding) bool { return e.home == dir }) {
 		if at := e.offset(name); at != kafka.NoOffset {
 			offsets[e.partition] = at
 		}

@@ -30,9 +30,10 @@ type cleanState struct {
 	// offsets say how far each log of a directory is compacted: the content of
 	// cleaner-offset-checkpoint.
 	offsets map[*directory]checkpoint.Offsets
-	// busy logs are being compacted; failed ones are left alone until the next
+	// busy logs are being compacted, and can be stopped; failed ones are left alone until the next
 	// start, because their segments cannot be read.
-	busy, failed map[*Log]bool
+	failed map[*Log]bool
+	busy   map[*Log]context.CancelFunc
 }
 
 // runCleaner compacts logs, the dirtiest first, until ctx ends.
@@ -52,8 +53,10 @@ func (d *Dirs) runCleaner(ctx context.Context) {
 }
 
 // cleanDirtiest compacts one log; false where none is due.
-func (d *Dirs) cleanDirtiest(ctx context.Context) bool {
-	e, l, r := d.dirtiest()
+func (d *Dirs) cleanDirtiest(all context.Context) bool {
+	ctx, stop := context.WithCancel(all)
+	defer stop()
+	e, l, r := d.dirtiest(stop)
 	if e == nil {
 		return false
 	}
@@ -65,7 +68,7 @@ func (d *Dirs) cleanDirtiest(ctx context.Context) bool {
 	d.doomFiles(e.home, replaced, l.Config().FileDeleteDelayMs)
 	switch {
 	case errors.Is(err, errCleaningStopped) || l.Err() != nil || errors.Is(err, errGone):
-		return ctx.Err() == nil && l.Err() == nil
+		return all.Err() == nil && l.Err() == nil
 	case err != nil:
 		d.o.Logger.Error("a log cannot be compacted and is left alone until the next start", "partition", e.partition.String(), "error", err)
 		d.mu.Lock()
@@ -80,8 +83,8 @@ func (d *Dirs) cleanDirtiest(ctx context.Context) bool {
 }
 
 // dirtiest finds the log with the largest share of uncompacted bytes among those
-// that are due, and marks it as busy.
-func (d *Dirs) dirtiest() (*holding, *Log, dirtyRange) {
+// that are due, and marks it as busy until stop is called or it is done.
+func (d *Dirs) dirtiest(stop context.CancelFunc) (*holding, *Log, dirtyRange) {
 	var (
 		best  *holding
 		log   *Log
@@ -106,17 +109,17 @@ func (d *Dirs) dirtiest() (*holding, *Log, dirtyRange) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.cleaner.busy[log] {
-		return nil, nil, worst // another thread was faster; the next look finds another log
+	if d.cleaner.busy[log] != nil || d.futures[best.partition] != nil {
+		return nil, nil, worst // another thread was faster, or it is moved; the next look finds another log
 	}
-	d.cleaner.busy[log] = true
+	d.cleaner.busy[log] = stop
 	return best, log, worst
 }
 
 func (d *Dirs) notCleanable(l *Log) bool {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	return d.cleaner.busy[l] || d.cleaner.failed[l]
+	return d.cleaner.busy[l] != nil || d.cleaner.failed[l] || d.futures[l.Partition()] != nil
 }
 
 func (d *Dirs) doneCleaning(l *Log) {

@@ -44,7 +44,7 @@ func (d *Dirs) Describe() []DirectoryState {
 		if usage, err := d.o.FS.GetDiskUsage(dir.Path); err == nil {
 			state.TotalBytes, state.UsableBytes = int64(usage.TotalBytes), int64(usage.AvailBytes)
 		}
-		for _, e := range d.list(func(e *holding) bool { return e.home == dir }) {
+		for _, e := range d.listAll(func(e *holding) bool { return e.home == dir }) {
 			state.Replicas = append(state.Replicas, d.describe(e))
 		}
 		states = append(states, state)
@@ -53,9 +53,13 @@ func (d *Dirs) Describe() []DirectoryState {
 }
 
 func (d *Dirs) describe(e *holding) ReplicaState {
-	state := ReplicaState{Partition: e.partition}
+	state := ReplicaState{Partition: e.partition, Future: e.future}
 	if l := e.log.Load(); l != nil {
 		state.SizeBytes = l.Size()
+		if e.future {
+			state.OffsetLag = d.behind(e.partition, l)
+			return state
+		}
 		state.OffsetLag = max(int64(l.HighWatermark()-l.LogEnd()), 0)
 		return state
 	}
@@ -68,6 +72,19 @@ func (d *Dirs) describe(e *holding) ReplicaState {
 	}
 	state.SizeBytes = size
 	return state
+}
+
+// behind is how far a future log is behind the current one, -1 where that is not
+// open (ReplicaManager.getLogEndOffsetLag). A log that is cut may be ahead for a
+// moment.
+func (d *Dirs) behind(p kafka.TopicPartition, future *Log) int64 {
+	d.mu.RLock()
+	e := d.holdings[p]
+	d.mu.RUnlock()
+	if e == nil || e.log.Load() == nil {
+		return -1
+	}
+	return int64(e.log.Load().LogEnd() - future.LogEnd())
 }
 
 // measure sums the sizes of the segments in a directory.

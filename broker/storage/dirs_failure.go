@@ -63,10 +63,15 @@ func (d *Dirs) fail(dir *directory, err error) {
 // handleFailure takes the logs of a failed directory offline.
 func (d *Dirs) handleFailure(dir *directory) {
 	cause := *dir.failure.Load()
-	for _, e := range d.list(func(e *holding) bool { return e.home == dir }) {
+	for _, e := range d.listAll(func(e *holding) bool { return e.home == dir }) {
 		if l := e.log.Load(); l != nil {
 			l.Fail(cause)
 			d.settle(l)
+		}
+		if e.future { // the move is over; a start with the directory finds it again
+			d.mu.Lock()
+			delete(d.futures, e.partition)
+			d.mu.Unlock()
 		}
 	}
 	if d.o.Failed != nil {
@@ -104,6 +109,9 @@ func (d *Dirs) reopenFull() {
 	for _, l := range waiting {
 		d.mu.RLock()
 		e := d.holdings[l.Partition()]
+		if f := d.futures[l.Partition()]; f != nil && f.log.Load() == l {
+			e = f
+		}
 		d.mu.RUnlock()
 		if e == nil || e.log.Load() != l || e.home.offline() != nil {
 			d.settle(l)
@@ -112,36 +120,38 @@ func (d *Dirs) reopenFull() {
 		if usage, err := d.o.FS.GetDiskUsage(e.home.Path); err != nil || usage.AvailBytes < minFree {
 			continue
 		}
-		if err := d.reopen(e, l); err != nil {
+		again, err := d.reopen(e, l)
+		if err != nil {
 			d.o.Logger.Error("a log that waited for room cannot be opened", "partition", e.partition.String(), "error", err)
 			d.probe(e.home)
+		}
+		if again != nil && d.o.Reopened != nil && !e.future {
+			d.o.Reopened(again) // without e.mu: who finishes a move waits for it with the owner's locks
 		}
 	}
 }
 
-// reopen replaces a log that is offline by one that is opened anew.
-func (d *Dirs) reopen(e *holding, old *Log) error {
+// reopen replaces a log that is offline by one that is opened anew; nil if it is
+// another one by now.
+func (d *Dirs) reopen(e *holding, old *Log) (*Log, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.gone || e.log.Load() != old {
-		return nil
+		return nil, nil
 	}
 	// The recovery point is the log's own: the checkpoint may be a minute old.
 	e.start, e.recovery, e.high, e.clean = old.LogStart(), old.RecoveryPoint(), old.HighWatermark(), false
 	if err := old.Close(); err != nil {
-		return fmt.Errorf("close the log of %s: %w", e.partition, err)
+		return nil, fmt.Errorf("close the log of %s: %w", e.partition, err)
 	}
 	l, err := d.replace(e, old)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	l.SetConfig(old.Config())
 	d.settle(old)
 	d.o.Logger.Info("a log is online again", "partition", e.partition.String(), "end", int64(l.LogEnd()))
-	if d.o.Reopened != nil {
-		d.o.Reopened(l)
-	}
-	return nil
+	return l, nil
 }
 
 // replace opens the log of e anew, or begins it anew if it could not even make its
@@ -174,11 +184,11 @@ func (d *Dirs) refuse(e *holding, err error) {
 
 // retryRefused tries to open the logs again whose time has come.
 func (d *Dirs) retryRefused(ctx context.Context) {
-	for _, e := range d.list(func(e *holding) bool { return e.log.Load() == nil && e.home.offline() == nil }) {
+	for _, e := range d.listAll(func(e *holding) bool { return e.log.Load() == nil && e.home.offline() == nil }) {
 		if ctx.Err() != nil {
 			return
 		}
-		if l := d.retry(e); l != nil && d.o.Reopened != nil {
+		if l := d.retry(e); l != nil && d.o.Reopened != nil && !e.future {
 			d.o.Reopened(l)
 		}
 	}

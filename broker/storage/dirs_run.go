@@ -83,7 +83,7 @@ func (d *Dirs) recoverAll(ctx context.Context, dir *directory) {
 	if dir.clean {
 		return
 	}
-	todo := d.list(func(e *holding) bool { return e.home == dir && e.log.Load() == nil })
+	todo := d.listAll(func(e *holding) bool { return e.home == dir && e.log.Load() == nil })
 	if len(todo) == 0 {
 		return
 	}
@@ -198,7 +198,7 @@ func (d *Dirs) Close(epoch kafka.BrokerEpoch) error {
 }
 
 func (d *Dirs) closeDirectory(dir *directory, epoch kafka.BrokerEpoch) error {
-	all := d.list(func(e *holding) bool { return e.home == dir })
+	all := d.listAll(func(e *holding) bool { return e.home == dir })
 	err := d.parallel(all, func(e *holding) error {
 		if l := e.log.Load(); l != nil {
 			return l.Close()

@@ -6,18 +6,12 @@ var differences = map[string]difference{
 	"configs 19": {why: "kvorum's registry has the authorizer's keys, which in Kafka are the authorizer's own business", lines: `
 +   allow.everyone.if.no.acl.found=false sensitive=false synonyms={DEFAULT_CONFIG:allow.everyone.if.no.acl.found=false}
 +   super.users= sensitive=false synonyms={DEFAULT_CONFIG:super.users=}`},
-	"reassign 8": {why: "moving a replica between directories of a broker (AlterReplicaLogDirs) is not served yet", lines: `
-- Caused by: java.util.concurrent.ExecutionException: org.apache.kafka.common.errors.LogDirNotFoundException: The user-specified log directory is not found in the broker config.
-- Caused by: org.apache.kafka.common.errors.LogDirNotFoundException: The user-specified log directory is not found in the broker config.
-+ Caused by: java.util.concurrent.ExecutionException: org.apache.kafka.common.errors.UnsupportedVersionException: The node does not support <id>
-+ Caused by: org.apache.kafka.common.errors.UnsupportedVersionException: The node does not support <id>`},
-	"node 1": {why: "SASL, transactions, KIP-848, KIP-932 and Streams groups and moves between directories are not served yet", lines: `
+	"node 1": {why: "SASL, transactions, KIP-848, KIP-932 and Streams groups are not served yet", lines: `
 - 	SaslHandshake(17): 0 to 1 [usable: 1],
 - 	AddPartitionsToTxn(24): 0 to 5 [usable: 5],
 - 	AddOffsetsToTxn(25): 0 to 4 [usable: 4],
 - 	EndTxn(26): 0 to 5 [usable: 5],
 - 	TxnOffsetCommit(28): 0 to 5 [usable: 5],
-- 	AlterReplicaLogDirs(34): 1 to 2 [usable: 2],
 - 	SaslAuthenticate(36): 0 to 2 [usable: 2],
 - 	DescribeTransactions(65): 0 [usable: 0],
 - 	ListTransactions(66): 0 to 2 [usable: 2],
@@ -42,7 +36,6 @@ var differences = map[string]difference{
 + 	AddOffsetsToTxn(25): UNSUPPORTED,
 + 	EndTxn(26): UNSUPPORTED,
 + 	TxnOffsetCommit(28): UNSUPPORTED,
-+ 	AlterReplicaLogDirs(34): UNSUPPORTED,
 + 	SaslAuthenticate(36): UNSUPPORTED,
 + 	DescribeTransactions(65): UNSUPPORTED,
 + 	ListTransactions(66): UNSUPPORTED,
