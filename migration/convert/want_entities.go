@@ -144,9 +144,7 @@ func (w *wanter) acls(resources map[resource]bool) {
 
 // rules is the node of one resource.
 func (w *wanter) rules(r resource, entries []znode.ACLEntry) {
-	slices.SortFunc(entries, func(a, b znode.ACLEntry) int {
-		return cmp.Or(cmp.Compare(a.Principal, b.Principal), cmp.Compare(a.Operation, b.Operation), cmp.Compare(a.Host, b.Host), cmp.Compare(a.Permission, b.Permission))
-	})
+	sortEntries(entries)
 	node := znode.ACLs{Pattern: r.pattern, Type: r.kind, Name: r.name, Entries: slices.Compact(entries)}
 	if len(entries) == 0 {
 		w.gone(node.Path())
