@@ -44,7 +44,7 @@ func TestThrottledMoves(t *testing.T) {
 		}
 		alterBroker(ctx, t, admin, side.broker.ID, kadm.AlterConfig{Op: kadm.DeleteConfig, Name: rate})
 		awaitISR(ctx, t, admin, topic, 2)
-		t.Logf("%d bytes are equal on both replicas", sameBytes(ctx, t, dirs[:2], topic, 1))
+		t.Logf("%d bytes are equal on both replicas", cluster.SameBytes(ctx, t, dirs[:2], topic, 1))
 	}
 }
 
