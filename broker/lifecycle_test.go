@@ -18,7 +18,10 @@ func TestLifecycle(t *testing.T) {
 		var l *lifecycle
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			if d.Cmd == "new" {
-				cfg := lifecycleConfig{intervalMs: 2000, registrationMs: 60_000, controlledShutdown: !d.HasArg("uncontrolled"), shutdownMs: 5_000}
+				cfg := lifecycleConfig{intervalMs: 2000, registrationMs: 60_000, controlledShutdown: !d.HasArg("uncontrolled"), shutdownMs: 5_000, patient: d.HasArg("patient")}
+				if d.HasArg("long-shutdown") {
+					cfg.shutdownMs = 300_000
+				}
 				l = newLifecycle(cfg)
 				return ""
 			}
@@ -37,7 +40,12 @@ func lifecycleEvent(t *testing.T, d *datadriven.TestData) any {
 	switch d.Cmd {
 	case "start":
 		return lifecycleStarted{}
+	case "resumed":
+		return lifecycleResumed{kafka.BrokerEpoch(number("epoch"))}
 	case "registered":
+		if d.HasArg("silent") {
+			return registered{err: errNoController}
+		}
 		if d.HasArg("code") {
 			return registered{code: errors.Code(number("code"))}
 		}
@@ -47,11 +55,14 @@ func lifecycleEvent(t *testing.T, d *datadriven.TestData) any {
 		if d.HasArg("code") {
 			ev.code = errors.Code(number("code"))
 		}
+		if d.HasArg("silent") {
+			ev.err = errNoController
+		}
 		return ev
 	case "published":
 		return imagePublished{kafka.Offset(number("offset"))}
 	case "ready":
-		return becameReady{}
+		return becameReady{alone: d.HasArg("alone")}
 	case "failed":
 		return directoryFailed{kafka.DirectoryID{15: byte(number("dir"))}}
 	case "stop":

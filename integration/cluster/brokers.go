@@ -50,11 +50,17 @@ func (q *Quorum) FormatKvorumBrokers(ctx context.Context, t testing.TB, n int, p
 func (q *Quorum) StartKvorumBrokers(ctx context.Context, t testing.TB, n int, properties map[string]string) []*Node {
 	t.Helper()
 	brokers := q.FormatKvorumBrokers(ctx, t, n, properties)
+	q.RunKvorumBrokers(ctx, t, brokers)
+	return brokers
+}
+
+// RunKvorumBrokers starts brokers that are formatted and waits until each sees all.
+func (q *Quorum) RunKvorumBrokers(ctx context.Context, t testing.TB, brokers []*Node) {
+	t.Helper()
 	for _, b := range brokers {
 		b.Start(t)
 	}
 	waitForAll(ctx, t, brokers)
-	return brokers
 }
 
 // waitForAll waits until each of the brokers sees all.

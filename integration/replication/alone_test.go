@@ -4,6 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"kvorum/integration/cluster"
+	"kvorum/integration/loopback"
 )
 
 // TestAllControllersGone kills all controllers under load. Nobody who writes, reads,
@@ -24,7 +30,12 @@ func TestAllControllersGone(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Minute)
 	defer cancel()
 	q := cluster.StartKvorum(ctx, t, cluster.Options{Size: 3})
-	brokers := q.StartKvorumBrokers(ctx, t, 3, map[string]string{"offsets.topic.num.partitions": "3"})
+	brokers := q.FormatKvorumBrokers(ctx, t, 4, map[string]string{"offsets.topic.num.partitions": "3"})
+	damaged, fresh, brokers := brokers[2], brokers[3], brokers[:3]
+	metrics := loopback.Addresses(t, 2)
+	addProperty(t, damaged, "kvorum.metrics.listener", metrics[0])
+	addProperty(t, fresh, "kvorum.metrics.listener", metrics[1])
+	q.RunKvorumBrokers(ctx, t, brokers)
 	seeds, dirs := addresses(brokers)
 	admin := kadm.NewClient(newClient(t, kgo.SeedBrokers(seeds...)))
 	const topic, partitions = "t", 6
@@ -64,6 +75,15 @@ func TestAllControllersGone(t *testing.T) {
 	}
 	t.Logf("without any controller for %v: %d records acknowledged, %d offsets committed", time.Since(gone).Round(time.Second), p.written(), g.done())
 
+	t.Logf("what broker %d counts:\n%s", damaged.ID, unanswered(ctx, metrics[0]))
+	damaged.Kill()
+	if err := os.WriteFile(filepath.Join(damaged.DataDir(), "kvorum-isr-journal"), []byte("0\n1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	damaged.Start(t)
+	stayFenced(ctx, t, damaged, metrics[0], "kvorum-isr-journal: the file is damaged")
+	fresh.Start(t)
+	stayFenced(ctx, t, fresh, metrics[1], "it does not say as which incarnation of the broker it was written")
 	for _, c := range q.Controllers {
 		c.Start(t)
 	}
@@ -77,12 +97,72 @@ func TestAllControllersGone(t *testing.T) {
 	})
 	awaitISR(ctx, t, admin, topic, 3)
 	awaitISR(ctx, t, admin, "after", 3)
+	for _, address := range metrics {
+		await(ctx, t, "the brokers that had to wait are ready", func(ctx context.Context) error {
+			if code, text := get(ctx, address, "/ready"); code != http.StatusOK {
+				return fmt.Errorf("%d %s", code, text)
+			}
+			return nil
+		})
+	}
 	t.Logf("healed %v after the start of the controllers", time.Since(back).Round(time.Millisecond))
 	p.more(ctx, 300)
 	g.more(ctx, 5)
 	g.finish()
 	p.finish(ctx, seeds)
 	t.Logf("%d bytes are equal on all replicas", cluster.SameBytes(ctx, t, dirs, topic, partitions))
+}
+
+// addProperty adds a line to a node's server.properties.
+func addProperty(t *testing.T, b *cluster.Node, key, value string) {
+	t.Helper()
+	text, err := os.ReadFile(b.PropertiesFile())
+	if err == nil {
+		err = os.WriteFile(b.PropertiesFile(), fmt.Appendf(text, "%s=%s\n", key, value), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// get asks a node's HTTP port.
+func get(ctx context.Context, address, path string) (int, string) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
+	if err != nil {
+		return 0, err.Error()
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, fmt.Sprint(string(text), err)
+}
+
+// unanswered are the metrics of requests that no controller has answered.
+func unanswered(ctx context.Context, address string) string {
+	_, text := get(ctx, address, "/metrics")
+	var found []string
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "kvorum_broker_controller_requests_unanswered_total") {
+			found = append(found, line)
+		}
+	}
+	return strings.Join(found, "")
+}
+
+// stayFenced waits until a broker that has started says why it does not serve without
+// a controller.
+func stayFenced(ctx context.Context, t *testing.T, b *cluster.Node, metrics, why string) {
+	t.Helper()
+	await(ctx, t, b.String()+" says why it does not serve", func(ctx context.Context) error {
+		code, text := get(ctx, metrics, "/ready")
+		if code != http.StatusServiceUnavailable || !strings.Contains(text, why) {
+			return fmt.Errorf("%d %s", code, text)
+		}
+		return nil
+	})
 }
 
 // restartAlone starts a broker while there is no controller and waits until it leads
