@@ -86,6 +86,14 @@ var directoryMetrics = []metric[directories]{
 	gauge("kvorum_log_open_bytes", "Bytes of the logs that are open.", func(d directories) int64 { return d.bytes }),
 }
 
+// kafka.log:type=LogCleaner and LogCleanerManager.
+var cleanerMetrics = []metric[storage.CleanerStats]{
+	gauge("kafka_log_cleaner_manager_uncleanable_partitions_count", "Partitions that are not compacted until the next start, because their logs cannot be read.", func(s storage.CleanerStats) int { return s.Uncleanable }),
+	gauge("kafka_log_cleaner_manager_max_dirty_percent", "Largest share of uncompacted bytes of a log, in percent.", func(s storage.CleanerStats) float64 { return 100 * s.DirtyRatio }),
+	gauge("kafka_log_cleaner_manager_time_since_last_run_ms", "Milliseconds since the cleaner last looked for logs to compact.", func(s storage.CleanerStats) int64 { return s.SinceLook.Milliseconds() }),
+	gauge("kafka_log_cleaner_max_clean_time_secs", "Seconds that the newest compaction of a log took.", func(s storage.CleanerStats) float64 { return s.Took.Seconds() }),
+}
+
 // kafka.log:type=Log.
 var logMetrics = []metric[*storage.Log]{
 	gauge("kafka_log_size", "Bytes of a partition's log.", func(l *storage.Log) int64 { return l.Size() }, "topic", "partition"),
@@ -199,6 +207,7 @@ func (c collector) logs(out chan<- prometheus.Metric) {
 	d := directories{offline: len(c.b.cfg.Node.LogDirs) - len(dirs.Online())}
 	d.open, d.bytes = dirs.SizeOf()
 	collect(out, directoryMetrics, d)
+	collect(out, cleanerMetrics, dirs.CleanerStats())
 	if !c.b.cfg.Node.Broker.PartitionMetrics {
 		return
 	}

@@ -34,6 +34,34 @@ type cleanState struct {
 	// start, because their segments cannot be read.
 	failed map[*Log]bool
 	busy   map[*Log]context.CancelFunc
+	// What CleanerStats tells.
+	looked time.Time
+	dirty  float64
+	took   time.Duration
+}
+
+// CleanerStats is what the compaction of logs has come to.
+type CleanerStats struct {
+	// Uncleanable logs are left alone until the next start, because their segments
+	// cannot be read.
+	Uncleanable int
+	// DirtyRatio is the largest share of uncompacted bytes that a log had at the last
+	// look, due or not; SinceLook is how long ago that was, 0 before the first one.
+	DirtyRatio float64
+	SinceLook  time.Duration
+	// Took is how long the newest round that came to its end took.
+	Took time.Duration
+}
+
+// CleanerStats tells how the compaction goes. Safe for concurrent use.
+func (d *Dirs) CleanerStats() CleanerStats {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	s := CleanerStats{Uncleanable: len(d.cleaner.failed), DirtyRatio: d.cleaner.dirty, Took: d.cleaner.took}
+	if !d.cleaner.looked.IsZero() {
+		s.SinceLook = d.o.Clock.Now().Sub(d.cleaner.looked)
+	}
+	return s
 }
 
 // runCleaner compacts logs, the dirtiest first, until ctx ends.
@@ -76,8 +104,12 @@ func (d *Dirs) cleanDirtiest(all context.Context) bool {
 		d.mu.Unlock()
 		return true
 	}
+	took := d.o.Clock.Now().Sub(from)
 	d.o.Logger.Info("a log is compacted", "partition", e.partition.String(), "from", int64(r.first), "to", int64(end),
-		"bytes_before", before, "bytes_after", l.Size(), "took", d.o.Clock.Now().Sub(from))
+		"bytes_before", before, "bytes_after", l.Size(), "took", took)
+	d.mu.Lock()
+	d.cleaner.took = took
+	d.mu.Unlock()
 	d.setCleaned(e, end)
 	return true
 }
@@ -89,6 +121,7 @@ func (d *Dirs) dirtiest(stop context.CancelFunc) (*holding, *Log, dirtyRange) {
 		best  *holding
 		log   *Log
 		worst dirtyRange
+		dirty float64
 	)
 	for _, e := range d.list(func(e *holding) bool { l := e.log.Load(); return l != nil && l.Config().Compact && l.Err() == nil }) {
 		l := e.log.Load()
@@ -100,15 +133,17 @@ func (d *Dirs) dirtiest(stop context.CancelFunc) (*holding, *Log, dirtyRange) {
 			d.o.Logger.Error("what is to be compacted cannot be found out", "partition", e.partition.String(), "error", err)
 			continue
 		}
+		dirty = max(dirty, r.ratio())
 		if r.due(l.Config()) && (best == nil || r.ratio() > worst.ratio()) {
 			best, log, worst = e, l, r
 		}
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.cleaner.looked, d.cleaner.dirty = d.o.Clock.Now(), dirty
 	if best == nil {
 		return nil, nil, worst
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	if d.cleaner.busy[log] != nil || d.futures[best.partition] != nil {
 		return nil, nil, worst // another thread was faster, or it is moved; the next look finds another log
 	}

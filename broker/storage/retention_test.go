@@ -172,6 +172,9 @@ func TestDirsCompact(t *testing.T) {
 		o.Config = func(string) LogConfig { c := defaultConfig(); c.Compact, c.Delete = true, false; return c }
 		o.Cleaner = CleanerOptions{Threads: 2, KeyMemory: 1 << 20, Backoff: time.Second, BytesPerSecond: 1 << 20}
 		d := mustOpenDirs(t, o)
+		if s := d.CleanerStats(); s != (CleanerStats{}) {
+			t.Errorf("before the first look: %+v", s)
+		}
 		stop := runDirs(d)
 		logs := map[int]*Log{}
 		for i := range 3 {
@@ -198,6 +201,13 @@ func TestDirsCompact(t *testing.T) {
 			if at := d.cleaned(e); at != 10 {
 				t.Errorf("log %d is said to be compacted to %d, want 10", i, at)
 			}
+		}
+		// As if the segments of one could not be read.
+		d.mu.Lock()
+		d.cleaner.failed[logs[2]] = true
+		d.mu.Unlock()
+		if s := d.CleanerStats(); s.Uncleanable != 1 || s.DirtyRatio != 0 || s.SinceLook > time.Second || s.Took <= 0 {
+			t.Errorf("after all are compacted: %+v", s)
 		}
 		if err := errors.Join(d.Delete(part("t", 0))); err != nil {
 			t.Fatal(err)

@@ -60,6 +60,7 @@ func TestObserved(t *testing.T) {
 		"\nkafka_replica_manager_leader_count 4\n", // orders and three of __consumer_offsets
 		"\nkafka_replica_manager_under_replicated_partitions 0\n",
 		"\nkafka_log_log_end_offset{partition=\"0\",topic=\"orders\"} 10\n",
+		"\nkafka_log_cleaner_manager_uncleanable_partitions_count 0\n",
 		"\nkafka_group_coordinator_group_count{state=\"empty\"} 1\n",
 		"\nkafka_group_coordinator_offset_commit_total 1\n",
 		"\nkafka_server_broker_state 3\n",
