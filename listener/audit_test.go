@@ -113,7 +113,7 @@ func TestEveryChangeIsAudited(t *testing.T) {
 			t.Errorf("%s: audited %v", api.Name, ok)
 		}
 	}
-	for _, req := range []kmsg.Request{&kmsg.DeleteRecordsRequest{}, &kmsg.DeleteGroupsRequest{}, &kmsg.OffsetDeleteRequest{}} {
+	for _, req := range []kmsg.Request{&kmsg.DeleteRecordsRequest{}, &kmsg.DeleteGroupsRequest{}, &kmsg.OffsetDeleteRequest{}, &kmsg.AlterReplicaLogDirsRequest{}} {
 		if _, ok := changed(req); !ok {
 			t.Errorf("%T is not audited", req)
 		}

@@ -45,6 +45,10 @@ func changed(body kmsg.Request) (n names, ok bool) {
 		addEach(&n, "topic", r.Topics, func(t *kmsg.ElectLeadersRequestTopic) string { return t.Topic })
 	case *kmsg.AlterPartitionAssignmentsRequest:
 		addEach(&n, "topic", r.Topics, func(t *kmsg.AlterPartitionAssignmentsRequestTopic) string { return t.Topic })
+	case *kmsg.AlterReplicaLogDirsRequest:
+		for i := range r.Dirs {
+			addEach(&n, "topic", r.Dirs[i].Topics, func(t *kmsg.AlterReplicaLogDirsRequestDirTopic) string { return t.Topic })
+		}
 	case *kmsg.DeleteGroupsRequest:
 		addEach(&n, "group", r.Groups, func(g *string) string { return *g })
 	case *kmsg.OffsetDeleteRequest:
