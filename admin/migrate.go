@@ -62,10 +62,14 @@ func (m *Migration) Plan(ctx context.Context) (*migration.Plan, error) {
 	return migration.NewPlan(f), ctx.Err()
 }
 
-func (m *Migration) readZooKeeper(ctx context.Context, f *migration.Facts) error {
-	opening, cancel := context.WithTimeoutCause(ctx, m.Timeout, fmt.Errorf("nobody answered within %v", m.Timeout))
+func (m *Migration) openZooKeeper(ctx context.Context) (*zk.Client, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, m.Timeout, fmt.Errorf("nobody answered within %v", m.Timeout))
 	defer cancel()
-	z, err := zk.Open(opening, zk.Config{Connect: m.ZooKeeper, TLS: m.TLS, Digest: m.Digest})
+	return zk.Open(ctx, zk.Config{Connect: m.ZooKeeper, TLS: m.TLS, Digest: m.Digest})
+}
+
+func (m *Migration) readZooKeeper(ctx context.Context, f *migration.Facts) error {
+	z, err := m.openZooKeeper(ctx)
 	if err != nil {
 		return err
 	}

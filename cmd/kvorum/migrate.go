@@ -25,11 +25,11 @@ carry the migration out yet: nothing here changes ZooKeeper or a broker.`
 
 func migrateCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "migrate", Short: "Plan the way of a cluster that leaves ZooKeeper", Long: migrateLong, Args: cobra.NoArgs, RunE: needSubcommand}
-	cmd.AddCommand(migratePlan(), migratePreflight())
+	cmd.AddCommand(migratePlan(), migratePreflight(), migrateVerify())
 	return cmd
 }
 
-// migrateFlags are how both commands find the cluster.
+// migrateFlags are how the commands find the cluster.
 type migrateFlags struct {
 	admin.Migration
 	tls        bool
@@ -38,11 +38,17 @@ type migrateFlags struct {
 	secretFile string
 }
 
+// add gives a command the flags of ZooKeeper, and of the nodes that are asked.
 func (f *migrateFlags) add(cmd *cobra.Command) {
+	f.addZooKeeper(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&f.ZooKeeper, "zookeeper", "127.0.0.1:2181", "the brokers' zookeeper.connect, with the chroot: HOST:PORT,HOST:PORT/CHROOT")
 	flags.StringVar(&f.Bootstrap, "bootstrap-server", "", "brokers to ask, HOST:PORT separated by commas (default: those that ZooKeeper names)")
 	flags.StringVar(&f.Controllers, "bootstrap-controller", "", "controllers that shall take over, HOST:PORT separated by commas, if they run already")
+}
+
+func (f *migrateFlags) addZooKeeper(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.ZooKeeper, "zookeeper", "127.0.0.1:2181", "the brokers' zookeeper.connect, with the chroot: HOST:PORT,HOST:PORT/CHROOT")
 	flags.StringVar(&f.secretFile, "password-encoder-secret-file", "", "file with the brokers' password.encoder.secret, if they have one")
 	flags.BoolVar(&f.tls, "zookeeper-tls", false, "speak TLS with ZooKeeper")
 	flags.StringVar(&f.caFile, "zookeeper-ca", "", "file with the certificates (PEM) that ZooKeeper's is checked with (default: the system's)")
@@ -91,17 +97,23 @@ func (f *migrateFlags) plan(cmd *cobra.Command) (*migration.Plan, error) {
 	if err := f.load(); err != nil {
 		return nil, err
 	}
+	defer f.watch(cmd)()
+	return f.Plan(cmd.Context())
+}
+
+// watch shows how far the reading is until stop is called.
+func (f *migrateFlags) watch(cmd *cobra.Command) (stop func()) {
 	var read atomic.Int64
 	f.Progress = func(nodes int) { read.Store(int64(nodes)) }
-	stop, done := make(chan struct{}), make(chan struct{})
+	ended, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		showProgress(cmd.ErrOrStderr(), &read, stop)
+		showProgress(cmd.ErrOrStderr(), &read, ended)
 	}()
-	p, err := f.Plan(cmd.Context())
-	close(stop)
-	<-done
-	return p, err
+	return func() {
+		close(ended)
+		<-done
+	}
 }
 
 // showProgress writes a line every two seconds until stop is closed.

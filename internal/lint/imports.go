@@ -69,7 +69,7 @@ var rooms = map[string][]string{
 	"migration/zkbroker":         {"metadatalog/image", "migration/zkbroker/control", "protocol"},
 	"migration/zkbroker/control": {"metadatalog/image"},
 	"migration/znode":            {}, // the formats of ZooKeeper's nodes: read by the client and the conversion alike
-	"admin":                      {"broker/storage", "broker/storage/checkpoint", "metadatalog/image", "metadatalog/replay", "metadatalog", "migration", "migration/convert", "migration/znode", "protocol", "snapshot"},
+	"admin":                      {"broker/storage", "broker/storage/checkpoint", "metadatalog/image", "metadatalog/replay", "metadatalog", "migration", "migration/convert", "migration/mirror", "migration/znode", "protocol", "snapshot"},
 	"internal/deps":              {},
 	"internal/server":            {"broker", "listener", "listener/meter", "listener/quota", "metadatalog/image", "metadatalog/replay", "metadatalog", "protocol", "quorum/controller", "quorum/raft", "quorum", "security"},
 
