@@ -29,9 +29,9 @@ func (l groupLog) HighWatermark() kafka.Offset { return l.partition.HighWatermar
 func (l groupLog) MaxBatch() int               { return int(l.partition.Log().Config().MaxMessageBytes) }
 
 // Append implements coordinator.Log.
-func (l groupLog) Append(records []byte, nowMs int64) (kafka.Offset, error) {
+func (l groupLog) Append(records []byte, nowMs int64, transactionVersion int16) (kafka.Offset, error) {
 	done, err := l.partition.Append(records, replica.AppendOptions{
-		AppendOptions: storage.AppendOptions{Origin: producer.Coordinator, NowMs: nowMs},
+		AppendOptions: storage.AppendOptions{Origin: producer.Coordinator, NowMs: nowMs, TransactionVersion: transactionVersion},
 		Acks:          -1, LeaderEpoch: l.epoch,
 	})
 	return done.First, err
@@ -39,8 +39,7 @@ func (l groupLog) Append(records []byte, nowMs int64) (kafka.Offset, error) {
 
 // Read implements coordinator.Log.
 func (l groupLog) Read(dst []byte, from kafka.Offset, maxBytes int) ([]byte, error) {
-	log := l.partition.Log()
-	records, err := log.Read(from, maxBytes, log.LogEnd(), true)
+	records, err := l.partition.ReadLog(from, maxBytes)
 	if err != nil {
 		return dst, err
 	}

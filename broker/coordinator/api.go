@@ -7,6 +7,7 @@ import (
 
 	"kvorum/broker/group"
 	"kvorum/internal/kafka"
+	"kvorum/protocol/batch"
 	"kvorum/protocol/errors"
 )
 
@@ -79,11 +80,13 @@ func (g *Groups) OffsetDelete(ctx context.Context, c group.Client, q *kmsg.Offse
 
 // EndTransaction writes the marker that ends a producer's transaction into a
 // partition of __consumer_offsets, so that its offsets count or are gone
-// (GroupCoordinator.completeTransaction). Errors are wire errors.
-func (g *Groups) EndTransaction(ctx context.Context, p kafka.PartitionID, producer kafka.ProducerID, producerEpoch int16, coordinatorEpoch int32, commit bool) error {
+// (GroupCoordinator.completeTransaction). From transactionVersion 2 on a marker of
+// the producer's present epoch is refused where its transaction is open (KIP-890).
+// Errors are wire errors.
+func (g *Groups) EndTransaction(ctx context.Context, p kafka.PartitionID, marker batch.EndTxn, transactionVersion int16) error {
 	s, code := g.shard(p)
 	if code == errors.None {
-		code = s.ask(ctx, &request{ending: &ending{producer, producerEpoch, coordinatorEpoch, commit}}).code
+		code = s.ask(ctx, &request{ending: &ending{marker, transactionVersion}}).code
 	}
 	return code.Err()
 }

@@ -14,6 +14,7 @@ import (
 
 	"kvorum/broker/group"
 	"kvorum/internal/kafka"
+	"kvorum/protocol/batch"
 	"kvorum/protocol/errors"
 )
 
@@ -409,8 +410,11 @@ func TestTransaction(t *testing.T) {
 		if _, code := g.fetched("g", "t", 0, true); code != errors.UnstableOffsetCommit {
 			t.Error(code)
 		}
-		if err := g.EndTransaction(ctx, 0, 7, 3, 1, true); err != nil {
+		if err := g.EndTransaction(ctx, 0, batch.EndTxn{ProducerID: 7, ProducerEpoch: 3, CoordinatorEpoch: 1, Commit: true}, 2); err != nil {
 			t.Error(err)
+		}
+		if last := m.versions[len(m.versions)-1]; last != 2 {
+			t.Errorf("the marker was appended as of transaction version %d", last)
 		}
 		if o, code := g.fetched("g", "t", 0, true); o != 5 || code != errors.None {
 			t.Errorf("%d %v", o, code)

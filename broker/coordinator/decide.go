@@ -184,15 +184,13 @@ func (s *shard) write(at kafka.Offset, nowMs int64) error {
 	if len(s.buffer) > s.log.MaxBatch() {
 		return errors.New(errors.RecordListTooLarge, "the records of the request need a batch of %d bytes, max.message.bytes of %s is %d", len(s.buffer), Topic, s.log.MaxBatch())
 	}
-	return s.put(at, nowMs)
+	return s.put(at, nowMs, 0)
 }
 
 func (s *shard) appendMarker(e *ending, nowMs int64) (int, error) {
 	at := s.saved.End()
-	s.buffer = batch.AppendEndTxn(s.buffer[:0], at, s.epoch, nowMs, batch.EndTxn{
-		ProducerID: e.producer, ProducerEpoch: e.epoch, Commit: e.commit, CoordinatorEpoch: e.coordinator,
-	})
-	if err := s.put(at, nowMs); err != nil {
+	s.buffer = batch.AppendEndTxn(s.buffer[:0], at, s.epoch, nowMs, e.marker)
+	if err := s.put(at, nowMs, e.transactionVersion); err != nil {
 		return 0, err
 	}
 	return 1, nil
@@ -200,8 +198,8 @@ func (s *shard) appendMarker(e *ending, nowMs int64) (int, error) {
 
 // put appends the buffer, which the state thinks to be at an offset. Where the
 // log says otherwise somebody else has appended, and the state is built anew.
-func (s *shard) put(at kafka.Offset, nowMs int64) error {
-	first, err := s.log.Append(s.buffer, nowMs)
+func (s *shard) put(at kafka.Offset, nowMs int64, transactionVersion int16) error {
+	first, err := s.log.Append(s.buffer, nowMs, transactionVersion)
 	if err != nil {
 		return err
 	}

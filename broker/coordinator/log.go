@@ -22,7 +22,9 @@ type Log interface {
 	// too small. It returns the offset of the first record. When it fails nothing
 	// was appended, or this broker leads no longer (KAFKA_STORAGE_ERROR: the
 	// log is offline). The batch is the caller's again afterwards.
-	Append(records []byte, nowMs int64) (first kafka.Offset, err error)
+	// transactionVersion is that of the request that a marker comes from, 0 for
+	// everything else.
+	Append(records []byte, nowMs int64, transactionVersion int16) (first kafka.Offset, err error)
 	// Read appends whole batches to dst, from the one that holds from on: as many
 	// as maxBytes take, but at least one. None at the end of the log.
 	Read(dst []byte, from kafka.Offset, maxBytes int) ([]byte, error)

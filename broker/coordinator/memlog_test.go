@@ -17,6 +17,7 @@ type memLog struct {
 	// changed is closed and replaced when the high watermark or the leader changes.
 	changed  chan struct{}
 	batches  []batch.View
+	versions []int16 // transaction versions of the appends
 	end, hw  kafka.Offset
 	epoch    kafka.LeaderEpoch
 	maxBatch int
@@ -114,13 +115,14 @@ func (l *ledLog) check() error {
 	return nil
 }
 
-func (l *ledLog) Append(records []byte, _ int64) (kafka.Offset, error) {
+func (l *ledLog) Append(records []byte, _ int64, transactionVersion int16) (kafka.Offset, error) {
 	if l.gate != nil {
 		l.entered <- struct{}{}
 		<-l.gate
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.versions = append(l.versions, transactionVersion)
 	if err := l.check(); err != nil {
 		return 0, err
 	}

@@ -21,7 +21,7 @@ func (s *shard) prove(ctx context.Context) error {
 	b, now := batch.NewBuilder(s.owner.compression), s.nowMs()
 	b.SetProducer(-1, -1, 0, false)
 	b.Add(now, r.Key, r.Value)
-	first, err := s.log.Append(b.AppendTo(nil, s.log.End(), s.epoch), now)
+	first, err := s.log.Append(b.AppendTo(nil, s.log.End(), s.epoch), now, 0)
 	if err == nil {
 		err = s.log.WaitCommitted(ctx, first+1)
 	}

@@ -5,6 +5,7 @@ import (
 
 	"kvorum/broker/group"
 	"kvorum/internal/kafka"
+	"kvorum/protocol/batch"
 	"kvorum/protocol/errors"
 )
 
@@ -27,10 +28,8 @@ type request struct {
 
 // ending is the end of a transaction, which is to be written to the partition.
 type ending struct {
-	producer    kafka.ProducerID
-	epoch       int16
-	coordinator int32
-	commit      bool
+	marker             batch.EndTxn
+	transactionVersion int16
 }
 
 type result struct {

@@ -208,7 +208,7 @@ func (s *shard) take(r *request) {
 		r.done <- result{}
 	case r.ending != nil:
 		e := r.ending
-		s.decide(decision{request: r, event: group.Ended{Producer: e.producer, Commit: e.commit}})
+		s.decide(decision{request: r, event: group.Ended{Producer: e.marker.ProducerID, Commit: e.marker.Commit}})
 	case r.deleted != nil:
 		s.decide(decision{request: r, event: group.TopicsDeleted{Topics: r.deleted}})
 	default:

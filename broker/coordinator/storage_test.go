@@ -52,8 +52,8 @@ func (l *storedLog) Start() kafka.Offset { return l.LogStart() }
 func (l *storedLog) End() kafka.Offset   { return l.LogEnd() }
 func (l *storedLog) MaxBatch() int       { return 1 << 20 }
 
-func (l *storedLog) Append(records []byte, nowMs int64) (kafka.Offset, error) {
-	done, err := l.AppendLeader(records, l.epoch, storage.AppendOptions{Origin: producer.Coordinator, NowMs: nowMs})
+func (l *storedLog) Append(records []byte, nowMs int64, transactionVersion int16) (kafka.Offset, error) {
+	done, err := l.AppendLeader(records, l.epoch, storage.AppendOptions{Origin: producer.Coordinator, NowMs: nowMs, TransactionVersion: transactionVersion})
 	if err == nil {
 		l.SetHighWatermark(done.Last + 1)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"kvorum/broker/group"
 	"kvorum/internal/kafka"
+	"kvorum/protocol/batch"
 )
 
 // Groups is the group coordinator (coordinator.Groups). Its answers are at the
@@ -24,7 +25,7 @@ type Groups interface {
 	DeleteGroups(context.Context, group.Client, *kmsg.DeleteGroupsRequest) *kmsg.DeleteGroupsResponse
 	// EndTransaction writes the marker that ends a producer's transaction into a
 	// partition of __consumer_offsets; errors are wire errors.
-	EndTransaction(ctx context.Context, p kafka.PartitionID, id kafka.ProducerID, epoch int16, coordinatorEpoch int32, commit bool) error
+	EndTransaction(ctx context.Context, p kafka.PartitionID, marker batch.EndTxn, transactionVersion int16) error
 }
 
 // client is who asks, as groups remember their members.

@@ -76,9 +76,11 @@ func waitCode(ctx context.Context, err error) errors.Code {
 // writeMarker appends a marker. Where the group coordinator writes it, it also
 // waits for it.
 func (h *Handlers) writeMarker(ctx context.Context, m *kmsg.WriteTxnMarkersRequestMarker, tp kafka.TopicPartition) (markerWait, error) {
-	id := kafka.ProducerID(m.ProducerID)
+	end := batch.EndTxn{
+		ProducerID: kafka.ProducerID(m.ProducerID), ProducerEpoch: m.ProducerEpoch, Commit: m.Committed, CoordinatorEpoch: m.CoordinatorEpoch,
+	}
 	if tp.Topic == coordinator.Topic {
-		return markerWait{}, h.cfg.Groups.EndTransaction(ctx, tp.Partition, id, m.ProducerEpoch, m.CoordinatorEpoch, m.Committed)
+		return markerWait{}, h.cfg.Groups.EndTransaction(ctx, tp.Partition, end, int16(m.TransactionVersion))
 	}
 	p, err := h.cfg.Replicas.Lookup(tp)
 	if err != nil {
@@ -86,9 +88,7 @@ func (h *Handlers) writeMarker(ctx context.Context, m *kmsg.WriteTxnMarkersReque
 	}
 	epoch, _ := p.LeaderEpoch()
 	nowMs := h.cfg.Clock.Now().UnixMilli()
-	marker := batch.AppendEndTxn(nil, 0, epoch, nowMs, batch.EndTxn{
-		ProducerID: id, ProducerEpoch: m.ProducerEpoch, Commit: m.Committed, CoordinatorEpoch: m.CoordinatorEpoch,
-	})
+	marker := batch.AppendEndTxn(nil, 0, epoch, nowMs, end)
 	done, err := p.Append(marker, replica.AppendOptions{
 		AppendOptions: storage.AppendOptions{Origin: producer.Coordinator, NowMs: nowMs, TransactionVersion: int16(m.TransactionVersion)},
 		Acks:          -1, LeaderEpoch: epoch,

@@ -65,6 +65,14 @@ func (p *Partition) TopicID() kafka.TopicID { return p.topicID }
 // Log is the partition's log on disk.
 func (p *Partition) Log() *storage.Log { return p.log.Load() }
 
+// ReadLog reads from the log as storage.Log.Read does, up to its end. It waits
+// while the log is exchanged for another (AlterLogDir).
+func (p *Partition) ReadLog(from kafka.Offset, maxBytes int) (storage.Slice, error) {
+	p.role.RLock()
+	defer p.role.RUnlock()
+	return p.Log().Read(from, maxBytes, p.Log().LogEnd(), true)
+}
+
 // LeaderEpoch is the newest leader epoch that the image has given, and whether
 // this broker leads in it.
 func (p *Partition) LeaderEpoch() (epoch kafka.LeaderEpoch, leads bool) {
