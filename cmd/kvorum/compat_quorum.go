@@ -118,7 +118,6 @@ func (t *quorumTool) moment(ms int64, now time.Time, what string) (string, error
 	}
 	ago := now.UnixMilli() - ms
 	if ms <= 0 || ago < 0 {
-		//lint:ignore ST1005 Apache's words
 		return "", fmt.Errorf("Error while computing relative time, possible drift in system clock.\nCurrent timestamp is %d, %s timestamp is %d",
 			now.UnixMilli(), what, ms)
 	}
