@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 
 	client "github.com/go-zookeeper/zk"
 
@@ -152,7 +154,12 @@ func (z *Client) refused(ctx context.Context, results []client.MultiResponse, wr
 }
 
 // unknown reports whether a request may have been carried out although it failed.
+// The library gives the error of a write to the socket as it is.
 func unknown(err error) bool {
+	var socket *net.OpError
+	if errors.As(err, &socket) || errors.Is(err, io.EOF) {
+		return true
+	}
 	return errors.Is(err, client.ErrConnectionClosed) || errors.Is(err, client.ErrSessionExpired) || errors.Is(err, client.ErrSessionMoved) || errors.Is(err, client.ErrNoServer) || errors.Is(err, client.ErrClosing)
 }
 
