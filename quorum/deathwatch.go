@@ -16,7 +16,10 @@ import (
 //
 //	heard ──(its connection was closed by the peer)──▶ suspected
 //	suspected ──(every listener refused)──▶ 50 ms ──(every listener refused)──▶ dead
-//	suspected ──(a listener answers or is silent, or the broker is heard)──▶ heard
+//	suspected ──(a listener answers or is silent, five times, or the broker is heard)──▶ heard
+//
+// An answer is asked for again, since a process that dies closes one socket after the
+// other: the listener may still be there when the connection is not.
 //
 // docs/design/0004-fencing-on-proof-of-death.md argues each rule.
 
@@ -26,6 +29,8 @@ const (
 	// rebinds a listener.
 	refusalsNeeded = 2
 	refusalPauseMs = 50
+	// maxDials bounds the dials of one suspicion.
+	maxDials = 5
 	// maxDialled bounds the listeners that are dialled. A broker with more, of
 	// which there is none, is left to its session.
 	maxDialled = 16
@@ -52,7 +57,8 @@ type watchedBroker struct {
 
 	dial      uint64 // the one in flight, 0 if there is none
 	suspected bool   // its connection was closed by it, and it was not heard since
-	refusals  int    // of all listeners, since it is suspected
+	dials     int    // since it is suspected
+	refusals  int    // of all listeners, one right after the other
 	dueMs     int64  // the next dial while it is suspected, 0 if none is
 	// fencedMs is when it was fenced on proof, 0 if it was not.
 	fencedMs int64
@@ -118,7 +124,7 @@ func (w *deathWatch) ended(img *image.Image, nowMs int64, conn uint64, byPeer bo
 			return kafka.NoLeader, false
 		}
 		if len(b.listeners) > 0 && !slices.Contains(b.reached, "") {
-			b.suspected, b.refusals, b.dueMs, b.dial = true, 0, nowMs, 0
+			b.suspected, b.dials, b.refusals, b.dueMs, b.dial = true, 0, 0, nowMs, 0
 		}
 		return id, true
 	}
@@ -141,12 +147,18 @@ func (w *deathWatch) dialed(nowMs int64, ev Dialed) kafka.BrokerID {
 		}
 		return kafka.NoLeader
 	}
+	b.dials++
+	b.refusals++
 	if slices.ContainsFunc(ev.Answers, func(a DialAnswer) bool { return !a.Refused }) {
-		b.suspected, b.dueMs = false, 0 // it lives, or is silent: the session decides
-		return kafka.NoLeader
+		b.refusals = 0
 	}
-	if b.refusals++; b.refusals < refusalsNeeded {
+	switch {
+	case b.refusals >= refusalsNeeded:
+	case b.dials < maxDials:
 		b.dueMs = nowMs + refusalPauseMs
+		return kafka.NoLeader
+	default: // it lives, or is silent: the session decides
+		b.suspected, b.dueMs = false, 0
 		return kafka.NoLeader
 	}
 	b.dueMs = 0 // it stays suspected until it is heard
