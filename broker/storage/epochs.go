@@ -9,8 +9,9 @@ import (
 )
 
 // The leader epochs are derived from the batches past the recovery point, so
-// their file may lag behind: Flush writes it before it moves the point. Becoming
-// the leader of thousands of partitions costs no fsync that way.
+// their file may lag behind there, with epochs of records that were cut off, too:
+// Flush writes it before it moves the point. Becoming the leader of thousands of
+// partitions costs no fsync that way.
 
 // AssignEpochStart says that the records from the log's end on will be of this
 // epoch: the broker has become the leader. An epoch that is not new changes
@@ -34,6 +35,38 @@ func (l *Log) assign(epoch kafka.LeaderEpoch, start kafka.Offset) {
 		return
 	}
 	l.newEpochs = l.epochs.Assign(epoch, start) || l.newEpochs
+}
+
+// doubtEpochs sets the epochs that begin past the recovery point aside, before the
+// log is recovered: they may be of records that were cut off.
+func (l *Log) doubtEpochs() {
+	for _, e := range l.epochs.All() {
+		if e.Start >= l.options.RecoveryPoint {
+			l.doubted = append(l.doubted, e)
+		}
+	}
+	l.newEpochs = l.epochs.TruncateEnd(l.options.RecoveryPoint) || l.newEpochs
+}
+
+// deriveEpoch notes the epoch of a batch that is recovered, from base on. Past the
+// recovery point it is right where it contradicts the file, whose later epochs are
+// of a log that this one was begun anew after. An epoch that was doubted and begins
+// where no batch is, between after and base, began there: compaction took what was
+// in between.
+func (l *Log) deriveEpoch(epoch kafka.LeaderEpoch, after, base kafka.Offset) {
+	if epoch < 0 {
+		return
+	}
+	start := base
+	if base >= l.options.RecoveryPoint {
+		l.newEpochs = l.epochs.TruncateAbove(epoch) || l.newEpochs
+		for _, e := range l.doubted {
+			if e.Epoch == epoch && after <= e.Start && e.Start <= base {
+				start = e.Start
+			}
+		}
+	}
+	l.assign(epoch, start)
 }
 
 // noteEpochs takes the epochs of appended batches into account.

@@ -95,8 +95,9 @@ type Log struct {
 	// epochLock guards the leader epochs, which requests read beside appends.
 	epochLock sync.Mutex
 	epochs    *checkpoint.Epochs
-	newEpochs bool   // epochs that are not in their file
-	epochSum  uint64 // sumOf what is there; 0: not known
+	newEpochs bool                    // epochs that are not in their file
+	epochSum  uint64                  // sumOf what is there; 0: not known
+	doubted   []checkpoint.EpochStart // while the log is recovered: what the file has past the recovery point
 
 	// flushing serialises fsyncs; it is taken outside of appending.
 	flushing      sync.Mutex

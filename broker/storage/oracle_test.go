@@ -334,6 +334,9 @@ func (x *machine) Check(t *rapid.T) {
 	var size int64
 	for _, v := range x.m.batches {
 		size += int64(v.Size())
+		if at := max(v.BaseOffset(), x.m.start); at <= v.LastOffset() && l.EpochAt(at) != v.Epoch() {
+			t.Fatalf("offset %d is of epoch %d, want %d", at, l.EpochAt(at), v.Epoch())
+		}
 	}
 	if l.Size() != size {
 		t.Fatalf("%d bytes, want %d", l.Size(), size)

@@ -15,6 +15,8 @@ import (
 // are checked, and the log is cut before the first batch that is torn or
 // damaged (LogLoader.recoverLog).
 func (l *Log) recover(all []*segment) (kafka.Offset, error) {
+	l.doubtEpochs()
+	defer func() { l.doubted = nil }()
 	first := max(floor(all, l.options.RecoveryPoint), 0)
 	for _, s := range all[:first] {
 		s.synced.Store(s.size.Load())
@@ -139,7 +141,7 @@ func (l *Log) recoverBatch(s *segment, w *walker, position, size int64, end kafk
 	if err := l.fold(s, w, h); err != nil {
 		return h, err
 	}
-	l.assign(h.epoch, h.base)
+	l.deriveEpoch(h.epoch, end, h.base)
 	return h, s.note(h, l.config.Load().IndexIntervalBytes)
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -337,8 +338,14 @@ func TestTruncation(t *testing.T) {
 			t.Errorf("end %d, start %d: %v %v, want %v", c.end, c.start, e.All(), changed, c.want.All())
 		}
 	}
+	for above, want := range map[kafka.LeaderEpoch]*Epochs{1: epochsOf(), 2: epochsOf(2, 10), 3: epochsOf(2, 10), 6: epochsOf(2, 10, 4, 20), 7: epochsOf(2, 10, 4, 20, 7, 30)} {
+		e := epochsOf(2, 10, 4, 20, 7, 30)
+		if changed := e.TruncateAbove(above); changed != (want.Len() < 3) || fmt.Sprint(e.All()) != fmt.Sprint(want.All()) {
+			t.Errorf("above %d: %v %v, want %v", above, e.All(), changed, want.All())
+		}
+	}
 	var e Epochs
-	if e.TruncateEnd(-1) || e.TruncateStart(3) {
+	if e.TruncateAbove(math.MaxInt32) || e.TruncateEnd(-1) || e.TruncateStart(3) {
 		t.Error("no epochs changed")
 	}
 }

@@ -24,9 +24,8 @@ type EpochStart struct {
 // offsets both ascend strictly (LeaderEpochFileCache). Each ends where the next
 // begins, and the last at the log's end.
 //
-// A change must be in the file before a record of a new epoch counts: Assign,
-// then WriteEpochs. After a truncation the file may stay behind, because opening
-// the log truncates again.
+// The file is written before the recovery point moves past a change. Past the
+// point it may stay behind, and the log derives the epochs from its batches.
 //
 // The zero value has no epochs. It is not safe for concurrent use. It grows by 16
 // bytes for every change of leader and shrinks as retention moves the log's start.
@@ -62,6 +61,15 @@ func (e *Epochs) TruncateEnd(end kafka.Offset) bool {
 	for n > 0 && e.starts[n-1].Start >= end {
 		n--
 	}
+	changed := n < len(e.starts)
+	e.starts = e.starts[:n]
+	return changed
+}
+
+// TruncateAbove forgets the epochs that are later than one; it reports whether
+// there were any.
+func (e *Epochs) TruncateAbove(epoch kafka.LeaderEpoch) bool {
+	n := e.above(epoch)
 	changed := n < len(e.starts)
 	e.starts = e.starts[:n]
 	return changed
