@@ -63,6 +63,7 @@ var rooms = map[string][]string{
 	"broker":             {"broker/coordinator", "broker/group", "broker/handler", "broker/incarnation", "broker/replica", "broker/storage", "broker/storage/producer", "broker/txn", "listener", "listener/quota", "metadatalog/image", "metadatalog/replay", "metadatalog", "protocol", "security", "snapshot"},
 	"migration":          {"migration/convert", "migration/znode", "metadatalog/image", "metadatalog/replay", "protocol"},
 	"migration/convert":  {"migration/znode", "metadatalog/image"},
+	"migration/driver":   {"migration/znode"}, // decides; its shell does
 	"migration/mirror":   {"migration", "migration/convert", "migration/znode", "metadatalog/image"},
 	// The control requests are made by a pure room of their own; what sends them has
 	// threads and connections.

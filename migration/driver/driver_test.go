@@ -1,0 +1,123 @@
+package driver_test
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"kvorum/internal/kafka"
+	"kvorum/migration/driver"
+	"kvorum/migration/znode"
+)
+
+var (
+	byBroker = znode.Controller{ID: 3, KRaftEpoch: kafka.NoEpoch}
+	byKRaft  = znode.Controller{ID: 3003, KRaftEpoch: 6}
+	claimed  = znode.Migration{ControllerID: 3003, ControllerEpoch: 6, Offset: kafka.NoOffset, Epoch: kafka.NoEpoch}
+	copied   = znode.Migration{ControllerID: 3003, ControllerEpoch: 6, Offset: 325, Epoch: 6}
+	brokers  = []kafka.BrokerID{1, 2, 3}
+)
+
+func ready(s driver.LogState, offset kafka.Offset) driver.Log {
+	return driver.Log{Offset: offset, State: s, ZooKeeperMode: brokers}
+}
+
+func action(k driver.ActionKind) []driver.Effect {
+	return []driver.Effect{driver.Action{Kind: k, Epoch: 7}}
+}
+
+// TestMigration is the recorded migration (offsets 4, 256, 325), from the election to
+// its end.
+func TestMigration(t *testing.T) {
+	var d driver.Driver
+	pre := driver.Log{Offset: 4, State: driver.PreMigration, Unready: []kafka.NodeID{3002}}
+	two := driver.Log{Offset: 194, State: driver.PreMigration, ZooKeeperMode: brokers[:2]}
+	zk := driver.ZooKeeper{Migration: znode.NoMigration, HasController: true, Controller: byBroker, Brokers: brokers}
+	for i, s := range []struct {
+		event  driver.Event
+		want   []driver.Effect
+		status driver.Status
+	}{
+		{driver.Elected{Epoch: 7}, nil, driver.Status{State: driver.WaitForQuorum}},
+		{driver.Committed{Log: pre}, nil, driver.Status{State: driver.WaitForQuorum, Controllers: []kafka.NodeID{3002}}},
+		{driver.Committed{Log: two}, action(driver.Look), driver.Status{State: driver.WaitForBrokers}},
+		{driver.Done{Epoch: 7, Log: two, ZooKeeper: zk}, []driver.Effect{driver.RetryIn{After: 500 * time.Millisecond, Epoch: 7}},
+			driver.Status{State: driver.WaitForBrokers, Brokers: []kafka.BrokerID{3}}},
+		{driver.Committed{Log: ready(driver.PreMigration, 256)}, nil, driver.Status{State: driver.WaitForBrokers}},
+		{driver.Retry{Epoch: 7}, action(driver.Look), driver.Status{State: driver.WaitForBrokers}},
+		{driver.Done{Epoch: 7, Log: ready(driver.PreMigration, 256), ZooKeeper: zk}, action(driver.Claim), driver.Status{State: driver.BecomeController}},
+		{driver.Done{Epoch: 7, Failed: true}, []driver.Effect{driver.RetryIn{After: 100 * time.Millisecond, Epoch: 7}}, driver.Status{State: driver.BecomeController}},
+		{driver.Retry{Epoch: 7}, action(driver.Look), driver.Status{State: driver.WaitForBrokers}},
+		{driver.Done{Epoch: 7, ZooKeeper: zk}, action(driver.Claim), driver.Status{State: driver.BecomeController}},
+		{driver.Done{Epoch: 7}, action(driver.Copy), driver.Status{State: driver.Copying}},
+		{driver.Done{Epoch: 6, Failed: true, Rival: true}, nil, driver.Status{State: driver.Copying}}, // of a leadership before
+		{driver.Done{Epoch: 7, Log: ready(driver.Migration, 325)}, action(driver.Mirror), driver.Status{State: driver.Syncing}},
+		{driver.Committed{Log: ready(driver.Migration, 327)}, nil, driver.Status{State: driver.Syncing}},
+		{driver.Done{Epoch: 7, Written: 325}, append([]driver.Effect{driver.Tell{Offset: 325}}, action(driver.Mirror)...), driver.Status{State: driver.DualWrite, Lag: 2}},
+		{driver.Done{Epoch: 7, Written: 327}, []driver.Effect{driver.Tell{Offset: 327}}, driver.Status{State: driver.DualWrite}},
+		{driver.Committed{Log: ready(driver.Migration, 328)}, action(driver.Mirror), driver.Status{State: driver.DualWrite, Lag: 1}},
+		{driver.Committed{Log: ready(driver.PostMigration, 1240)}, nil, driver.Status{State: driver.KRaft}},
+		{driver.Done{Epoch: 7, Failed: true, Rival: true}, nil, driver.Status{State: driver.KRaft}},
+		{driver.Deposed{}, nil, driver.Status{State: driver.Inactive}},
+	} {
+		if got := d.Step(s.event); !reflect.DeepEqual(got, s.want) {
+			t.Fatalf("%d: %+v gives %+v, want %+v", i, s.event, got, s.want)
+		}
+		if got := d.Status(); !reflect.DeepEqual(got, s.status) {
+			t.Fatalf("%d: after %+v: %+v, want %+v", i, s.event, got, s.status)
+		}
+	}
+}
+
+// TestBegin is what a new leader makes of what it finds.
+func TestBegin(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		log    driver.LogState
+		zk     driver.ZooKeeper
+		state  driver.State
+		reason string
+	}{
+		{"at first", driver.PreMigration, driver.ZooKeeper{Migration: znode.NoMigration, HasController: true, Controller: byBroker}, driver.BecomeController, ""},
+		{"no broker is the controller just now", driver.PreMigration, driver.ZooKeeper{Migration: znode.NoMigration}, driver.BecomeController, ""},
+		{"died in the copy", driver.PreMigration, driver.ZooKeeper{Migration: claimed, HasController: true, Controller: byKRaft}, driver.BecomeController, ""},
+		{"died after the copy", driver.Migration, driver.ZooKeeper{Migration: claimed, HasController: true, Controller: byKRaft}, driver.BecomeController, ""},
+		{"died in dual write", driver.Migration, driver.ZooKeeper{Migration: copied, HasController: true, Controller: byKRaft}, driver.BecomeController, ""},
+		{"a second migration", driver.PreMigration, driver.ZooKeeper{Migration: copied, HasController: true, Controller: byKRaft}, driver.Stopped, "another quorum migrates"},
+		{"rolled back", driver.Migration, driver.ZooKeeper{Migration: znode.NoMigration, HasController: true, Controller: byBroker}, driver.Stopped, "rolled back"},
+		{"in a rollback", driver.Migration, driver.ZooKeeper{Migration: copied}, driver.Stopped, "rolled back"},
+		{"a broker took it back", driver.Migration, driver.ZooKeeper{Migration: copied, HasController: true, Controller: byBroker}, driver.Stopped, "rolled back"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var d driver.Driver
+			d.Step(driver.Committed{Log: ready(c.log, 400)})
+			d.Step(driver.Elected{Epoch: 7})
+			d.Step(driver.Done{Epoch: 7, ZooKeeper: c.zk})
+			if s := d.Status(); s.State != c.state || !strings.Contains(s.Reason, c.reason) || (s.Reason == "") != (c.reason == "") {
+				t.Fatalf("%v %q, want %v %q", s.State, s.Reason, c.state, c.reason)
+			}
+		})
+	}
+}
+
+// TestRival: who lost ZooKeeper to another writes nothing more, until it is elected
+// again.
+func TestRival(t *testing.T) {
+	var d driver.Driver
+	d.Step(driver.Committed{Log: ready(driver.Migration, 400)})
+	d.Step(driver.Elected{Epoch: 7})
+	zk := driver.ZooKeeper{Migration: copied, HasController: true, Controller: byKRaft}
+	d.Step(driver.Done{Epoch: 7, ZooKeeper: zk})
+	d.Step(driver.Done{Epoch: 7})
+	if got := d.Step(driver.Done{Epoch: 7, Failed: true, Rival: true}); got != nil || d.Status().State != driver.Stopped {
+		t.Fatalf("%+v in %v", got, d.Status().State)
+	}
+	if got := d.Step(driver.Committed{Log: ready(driver.Migration, 401)}); got != nil {
+		t.Fatalf("it goes on with %+v", got)
+	}
+	d.Step(driver.Elected{Epoch: 9})
+	if s := d.Status(); s.State != driver.WaitForBrokers || s.Reason != "" {
+		t.Fatalf("elected again: %+v", s)
+	}
+}
