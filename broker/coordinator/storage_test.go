@@ -184,8 +184,10 @@ func killed(t *testing.T, dir string, acknowledged map[int32]int64, generation *
 	}
 	lines := 50 + randv2.IntN(2000)
 	r := bufio.NewReader(out)
-	for n := 0; ; n++ {
-		if n == lines {
+	for n, killed := 0, false; ; n++ {
+		// The first child lives until the group has had a generation.
+		if !killed && n >= lines && *generation > 0 {
+			killed = true
 			if err := child.Process.Kill(); err != nil {
 				t.Fatal(err)
 			}
