@@ -30,6 +30,7 @@ func TestBadNodes(t *testing.T) {
 		want   string
 	}{
 		{"garbage", topic, "\x00\xff\x17", "not a JSON object"},
+		{"bytes that are no text", cluster, "{\"version\":\"1\",\"id\":\"a\xffb\"}", "not UTF-8"},
 		{"null", topic, "null", "it is null"},
 		{"a list", topic, "[]", "not a JSON object"},
 		{"empty", topic, "", "the node is empty"},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"unicode/utf8"
 )
 
 // MaxData bounds the data of one node that is decoded: four times what ZooKeeper
@@ -24,6 +25,9 @@ func parse(data []byte) (object, error) {
 	}
 	if len(data) > MaxData {
 		return nil, fmt.Errorf("the node has %d bytes, more than %d", len(data), MaxData)
+	}
+	if !utf8.Valid(data) { // encoding/json would put other characters in their place
+		return nil, errors.New("the node is not a JSON object: it has bytes that are not UTF-8")
 	}
 	var o object
 	if err := json.Unmarshal(data, &o); err != nil {
