@@ -2,10 +2,8 @@ package broker
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"time"
 
@@ -126,35 +124,12 @@ func (c *conn) roundTrip(req kmsg.Request) (kmsg.Response, error) {
 	if !c.reuses {
 		c.out = nil
 	}
-	var size [4]byte
-	if _, err := io.ReadFull(c.socket, size[:]); err != nil {
-		return nil, err
-	}
-	n := binary.BigEndian.Uint32(size[:])
-	if n > maxControllerResponse {
-		return nil, fmt.Errorf("an answer of %d bytes, of which at most %d are taken", n, maxControllerResponse)
-	}
-	frame := c.room(int(n))
-	if _, err := io.ReadFull(c.socket, frame); err != nil {
-		return nil, err
-	}
 	resp := req.ResponseKind()
-	id, err := protocol.ReadResponse(frame, resp)
-	if err == nil && id != c.correlation {
-		err = fmt.Errorf("the answer belongs to request %d, not to %d", id, c.correlation)
+	frame, err := protocol.ReadAnswer(c.socket, maxControllerResponse, c.frame, c.correlation, resp)
+	if c.reuses {
+		c.frame = frame
 	}
 	return resp, err
-}
-
-// room is where a response of n bytes goes.
-func (c *conn) room(n int) []byte {
-	if !c.reuses {
-		return make([]byte, n)
-	}
-	if cap(c.frame) < n {
-		c.frame = make([]byte, n+n/4)
-	}
-	return c.frame[:n]
 }
 
 func (c *conn) close() { c.socket.Close() } // nothing of ours is buffered in it

@@ -2,10 +2,7 @@ package quorum
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"strconv"
 	"time"
@@ -140,26 +137,14 @@ func (c *Controller) positionRequest(state *State) *kmsg.FetchRequest {
 // exchange sends one request and reads its response. There is never more than
 // one request on the connection.
 func exchange(conn net.Conn, req kmsg.Request, resp kmsg.Response) error {
+	const correlation = 1
 	clientID := "kvorum-controller"
 	resp.SetVersion(req.GetVersion())
-	if _, err := conn.Write(protocol.AppendRequest(nil, 1, &clientID, req)); err != nil {
+	if _, err := conn.Write(protocol.AppendRequest(nil, correlation, &clientID, req)); err != nil {
 		return fmt.Errorf("send %s: %w", kmsg.NameForKey(req.Key()), err)
 	}
-	var size [4]byte
-	if _, err := io.ReadFull(conn, size[:]); err != nil {
+	if _, err := protocol.ReadAnswer(conn, maxFollowResponse, nil, correlation, resp); err != nil {
 		return fmt.Errorf("read the answer to %s: %w", kmsg.NameForKey(req.Key()), err)
 	}
-	n := binary.BigEndian.Uint32(size[:])
-	if n > maxFollowResponse {
-		return fmt.Errorf("the answer to %s announces %d bytes", kmsg.NameForKey(req.Key()), n)
-	}
-	frame := make([]byte, n)
-	if _, err := io.ReadFull(conn, frame); err != nil {
-		return fmt.Errorf("read the answer to %s: %w", kmsg.NameForKey(req.Key()), err)
-	}
-	id, err := protocol.ReadResponse(frame, resp)
-	if err == nil && id != 1 {
-		err = errors.New("the answer belongs to another request")
-	}
-	return err
+	return nil
 }

@@ -2,10 +2,8 @@ package quorum
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"strconv"
@@ -201,28 +199,8 @@ func (l *link) exchange(ctx context.Context, timeout time.Duration, single bool)
 	if _, err := conn.Write(l.frame); err != nil {
 		return 0, err
 	}
-	if err := l.read(conn); err != nil {
-		return 0, err
+	if l.frame, err = protocol.ReadFrame(conn, maxProbeResponse, l.frame); err != nil {
+		return 0, fmt.Errorf("read the answer to ApiVersions: %w", err)
 	}
 	return readProbe(l.frame, l.id)
-}
-
-// read reads one frame into l.frame.
-func (l *link) read(conn net.Conn) error {
-	var size [4]byte
-	if _, err := io.ReadFull(conn, size[:]); err != nil {
-		return fmt.Errorf("read the answer to ApiVersions: %w", err)
-	}
-	n := binary.BigEndian.Uint32(size[:])
-	if n > maxProbeResponse {
-		return fmt.Errorf("the answer to ApiVersions announces %d bytes", n)
-	}
-	if cap(l.frame) < int(n) {
-		l.frame = make([]byte, n)
-	}
-	l.frame = l.frame[:n]
-	if _, err := io.ReadFull(conn, l.frame); err != nil {
-		return fmt.Errorf("read the answer to ApiVersions: %w", err)
-	}
-	return nil
 }

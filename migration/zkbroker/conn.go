@@ -2,10 +2,8 @@ package zkbroker
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"strconv"
 	"time"
@@ -63,23 +61,8 @@ func (c *conn) roundTrip(r kmsg.Request) (kmsg.Response, error) {
 	if _, err := c.socket.Write(protocol.AppendRequest(nil, correlation, &c.clientID, r)); err != nil {
 		return nil, err
 	}
-	var size [4]byte
-	if _, err := io.ReadFull(c.socket, size[:]); err != nil {
-		return nil, err
-	}
-	n := binary.BigEndian.Uint32(size[:])
-	if n > maxAnswer {
-		return nil, fmt.Errorf("the answer has %d bytes, of which at most %d are taken", n, maxAnswer)
-	}
-	frame := make([]byte, n)
-	if _, err := io.ReadFull(c.socket, frame); err != nil {
-		return nil, err
-	}
 	answer := r.ResponseKind()
-	id, err := protocol.ReadResponse(frame, answer)
-	if err == nil && id != correlation {
-		err = fmt.Errorf("the answer belongs to request %d, not to %d", id, correlation)
-	}
+	_, err := protocol.ReadAnswer(c.socket, maxAnswer, nil, correlation, answer)
 	return answer, err
 }
 

@@ -2,9 +2,7 @@ package broker
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
-	"io"
 	"net"
 	"time"
 
@@ -52,24 +50,9 @@ func (c *Conn) Call(req kmsg.Request, resp kmsg.Response, within time.Duration) 
 	if _, err := c.net.Write(c.frame); err != nil {
 		return fmt.Errorf("send %s: %w", kmsg.NameForKey(req.Key()), err)
 	}
-	var size [4]byte
-	if _, err := io.ReadFull(c.net, size[:]); err != nil {
+	var err error
+	if c.answer, err = protocol.ReadAnswer(c.net, maxResponse, c.answer, c.id, resp); err != nil {
 		return fmt.Errorf("read the answer to %s: %w", kmsg.NameForKey(req.Key()), err)
 	}
-	n := int(binary.BigEndian.Uint32(size[:]))
-	if n > maxResponse {
-		return fmt.Errorf("the answer to %s announces %d bytes", kmsg.NameForKey(req.Key()), n)
-	}
-	if cap(c.answer) < n {
-		c.answer = make([]byte, n)
-	}
-	c.answer = c.answer[:n]
-	if _, err := io.ReadFull(c.net, c.answer); err != nil {
-		return fmt.Errorf("read the answer to %s: %w", kmsg.NameForKey(req.Key()), err)
-	}
-	id, err := protocol.ReadResponse(c.answer, resp)
-	if err == nil && id != c.id {
-		err = fmt.Errorf("the answer to %s belongs to request %d, not %d", kmsg.NameForKey(req.Key()), id, c.id)
-	}
-	return err
+	return nil
 }
