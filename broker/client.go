@@ -11,6 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"kvorum/internal/clock"
 	"kvorum/internal/kafka"
 	"kvorum/protocol"
 	wire "kvorum/protocol/errors"
@@ -125,7 +126,7 @@ func (c *Client) try(ctx context.Context, req kmsg.Request, note func() error) (
 		}
 		last = err
 		c.finder.Stale(leader)
-		if !rest(ctx, pause) {
+		if !clock.Rest(ctx, pause) {
 			return nil, fmt.Errorf("%s to the controllers: %w", kmsg.NameForKey(req.Key()), errors.Join(ctx.Err(), last))
 		}
 		pause = min(2*pause, maxRetryPause)
@@ -155,18 +156,6 @@ func (c *Client) countUnanswered(counts map[string]int64) {
 	defer c.mu.Unlock()
 	for name, n := range c.unanswered {
 		counts[name] += n
-	}
-}
-
-// rest waits; false if ctx ended first.
-func rest(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"golang.org/x/sync/errgroup"
 
+	"kvorum/internal/clock"
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog"
 	"kvorum/metadatalog/nodedir"
@@ -170,7 +171,7 @@ func (f *fetcher) fetch(ctx context.Context) error {
 		case out.chunk != nil:
 			ev, err = f.keepChunk(ctx, out.chunk)
 		default:
-			rest(ctx, time.Duration(out.wakeAtMs)*time.Millisecond-time.Since(started))
+			clock.Rest(ctx, time.Duration(out.wakeAtMs)*time.Millisecond-time.Since(started))
 			ev = fetchTick{}
 		}
 		if err != nil && ctx.Err() == nil {

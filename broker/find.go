@@ -7,6 +7,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"kvorum/internal/clock"
 	"kvorum/internal/kafka"
 )
 
@@ -59,7 +60,7 @@ func (f *Controllers) Leader(ctx context.Context) (Leader, error) {
 		if known != nil {
 			return *known, nil
 		}
-		if !rest(ctx, pause) {
+		if !clock.Rest(ctx, pause) {
 			return Leader{}, ctx.Err()
 		}
 		pause = min(2*pause, maxRetryPause)

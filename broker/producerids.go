@@ -9,6 +9,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"kvorum/internal/clock"
 	"kvorum/internal/kafka"
 	"kvorum/protocol/errors"
 )
@@ -92,7 +93,7 @@ func (m *producerIDs) run(ctx context.Context) {
 		for m.wanting() && ctx.Err() == nil {
 			if err := m.fetch(ctx); err != nil {
 				m.logger.Warn("no block of producer ids", "error", err)
-				rest(ctx, idsPause)
+				clock.Rest(ctx, idsPause)
 			}
 		}
 	}

@@ -73,12 +73,3 @@ func (c *call) offline(p *image.Partition) []int32 {
 	}
 	return out
 }
-
-// ids are broker ids as the wire has them.
-func ids(brokers []kafka.BrokerID) []int32 {
-	out := make([]int32, len(brokers))
-	for i, b := range brokers {
-		out[i] = int32(b)
-	}
-	return out
-}

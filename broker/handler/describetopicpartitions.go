@@ -121,8 +121,8 @@ func (c *call) describePartitions(topic *image.Topic, start, limit int) (t kmsg.
 		if _, ok := c.endpoint(p.Leader); !ok {
 			out.LeaderID = int32(kafka.NoLeader)
 		}
-		out.Replicas, out.ISR, out.OfflineReplicas = ids(p.Replicas), ids(p.ISR), c.offline(p)
-		out.EligibleLeaderReplicas, out.LastKnownELR = ids(p.ELR), ids(p.LastKnownELR)
+		out.Replicas, out.ISR, out.OfflineReplicas = kafka.Int32s(p.Replicas), kafka.Int32s(p.ISR), c.offline(p)
+		out.EligibleLeaderReplicas, out.LastKnownELR = kafka.Int32s(p.ELR), kafka.Int32s(p.LastKnownELR)
 		t.Partitions = append(t.Partitions, out)
 	}
 	if end < topic.PartitionCount() {

@@ -184,7 +184,7 @@ func (c *call) topicMetadata(req *kmsg.MetadataRequest, topic *image.Topic) kmsg
 func (c *call) partitionMetadata(version int16, id kafka.PartitionID, p *image.Partition) kmsg.MetadataResponseTopicPartition {
 	out := kmsg.MetadataResponseTopicPartition{
 		Partition: int32(id), Leader: int32(p.Leader), LeaderEpoch: int32(p.LeaderEpoch),
-		Replicas: ids(p.Replicas), ISR: ids(p.ISR), OfflineReplicas: c.offline(p),
+		Replicas: kafka.Int32s(p.Replicas), ISR: kafka.Int32s(p.ISR), OfflineReplicas: c.offline(p),
 	}
 	if version == 0 {
 		out.Replicas, out.ISR = c.withEndpoint(p.Replicas), c.withEndpoint(p.ISR)

@@ -3,7 +3,10 @@
 // simulated one in the simulator. It is a leaf.
 package clock
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Clock tells the time and wakes its callers up.
 type Clock interface {
@@ -23,6 +26,18 @@ type Timer interface {
 	Stop() bool
 	// Reset arms the timer again and reports whether it was armed before.
 	Reset(d time.Duration) bool
+}
+
+// Rest waits for d by the machine's clock; false if ctx ended first.
+func Rest(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // System is the machine's clock.

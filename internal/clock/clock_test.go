@@ -1,6 +1,7 @@
 package clock
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,5 +30,19 @@ func TestSystem(t *testing.T) {
 			t.Error("Stop came too late")
 		}
 		time.Sleep(time.Minute)
+	})
+}
+
+func TestRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		if !Rest(t.Context(), time.Minute) || time.Since(start) != time.Minute {
+			t.Errorf("rested %v", time.Since(start))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if Rest(ctx, time.Minute) || time.Since(start) != time.Minute+time.Second {
+			t.Errorf("after %v it rests on", time.Since(start))
+		}
 	})
 }

@@ -35,6 +35,15 @@ const NoBrokerEpoch BrokerEpoch = -1
 // "no leader".
 type BrokerID int32
 
+// Int32s are broker ids as Kafka's messages have them; never nil.
+func Int32s(brokers []BrokerID) []int32 {
+	out := make([]int32, len(brokers))
+	for i, b := range brokers {
+		out[i] = int32(b)
+	}
+	return out
+}
+
 // NoLeader is the leader of a partition that has none.
 const NoLeader BrokerID = -1
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"kvorum/internal/clock"
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog/image"
 	"kvorum/migration/zkbroker/control"
@@ -81,7 +82,7 @@ func (l *link) reach(ctx context.Context) bool {
 			<-ctx.Done() // the status stays to be seen
 			return false
 		}
-		if !rest(ctx, pause) {
+		if !clock.Rest(ctx, pause) {
 			return false
 		}
 	}
@@ -190,16 +191,4 @@ func (l *link) report() Status {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.status
-}
-
-// rest waits; false if ctx ended first.
-func rest(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -111,7 +111,7 @@ func TestAlterPartitionShrinksAndGrows(t *testing.T) {
 				d, resp := AlterPartition(w.in, req)
 				w.apply(d)
 				p, answer := w.partition("a", 0), resp.Topics[0].Partitions[0]
-				if !slices.Equal(p.ISR, isr) || !slices.Equal(answer.ISR, brokerInts(isr)) || answer.PartitionEpoch != int32(p.PartitionEpoch) ||
+				if !slices.Equal(p.ISR, isr) || !slices.Equal(answer.ISR, kafka.Int32s(isr)) || answer.PartitionEpoch != int32(p.PartitionEpoch) ||
 					answer.LeaderEpoch != int32(p.LeaderEpoch) || answer.LeaderID != 1 {
 					t.Errorf("%s: %+v, %s", level, answer, partitionText(p))
 				}

@@ -242,7 +242,7 @@ func (h *history) anyAlterPartition(t *rapid.T) {
 	h.apply(d)
 	answer := resp.Topics[0].Partitions[0]
 	if now := h.in.Image.Partition(topic.ID, id); answer.ErrorCode == 0 &&
-		(int32(now.Leader) != answer.LeaderID || int32(now.PartitionEpoch) != answer.PartitionEpoch || !slices.Equal(brokerInts(now.ISR), answer.ISR) ||
+		(int32(now.Leader) != answer.LeaderID || int32(now.PartitionEpoch) != answer.PartitionEpoch || !slices.Equal(kafka.Int32s(now.ISR), answer.ISR) ||
 			int32(now.LeaderEpoch) != answer.LeaderEpoch || int8(now.Recovery) != answer.LeaderRecoveryState) {
 		t.Fatalf("answered %+v, the partition is %s", answer, partitionText(now))
 	}
@@ -274,7 +274,7 @@ func (h *history) anyReassignment(t *rapid.T) {
 	topic, id, _ := h.anyPartition()
 	asked := kmsg.AlterPartitionAssignmentsRequestTopicPartition{Partition: int32(id)}
 	if rapid.IntRange(0, 2).Draw(t, "cancel") > 0 {
-		asked.Replicas = brokerInts(h.anyIDs("target"))
+		asked.Replicas = kafka.Int32s(h.anyIDs("target"))
 	}
 	req := kmsg.NewPtrAlterPartitionAssignmentsRequest()
 	req.Topics = []kmsg.AlterPartitionAssignmentsRequestTopic{{

@@ -175,7 +175,7 @@ func brokerIntsOrNil(ids []kafka.BrokerID) []int32 {
 	if ids == nil {
 		return nil
 	}
-	return brokerInts(ids)
+	return kafka.Int32s(ids)
 }
 
 func (s *story) tellRegistration(t *testing.T, d *datadriven.TestData, broker kafka.BrokerID) string {

@@ -144,7 +144,7 @@ func (e *episode) alterPartition() (Decision, []int16, func()) {
 	answer := res.Topics[0].Partitions[0]
 	return d, []int16{answer.ErrorCode}, func() {
 		now := e.in.Image.Partition(topic.ID, id)
-		if answer.ErrorCode == 0 && (int32(now.Leader) != answer.LeaderID || !slices.Equal(brokerInts(now.ISR), answer.ISR) || int32(now.PartitionEpoch) != answer.PartitionEpoch) {
+		if answer.ErrorCode == 0 && (int32(now.Leader) != answer.LeaderID || !slices.Equal(kafka.Int32s(now.ISR), answer.ISR) || int32(now.PartitionEpoch) != answer.PartitionEpoch) {
 			e.t.Fatalf("%s: answered %+v, the partition is %s", e.at, answer, partitionText(now))
 		}
 	}

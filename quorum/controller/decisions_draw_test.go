@@ -79,7 +79,7 @@ func (e *episode) drawReplicas(n int) []int32 {
 	case e.chance(20) && len(ids) > 0:
 		ids = append(ids, ids[0])
 	}
-	return brokerInts(ids)
+	return kafka.Int32s(ids)
 }
 
 func (e *episode) room() int { return maxPartitions - e.in.Image.PartitionCount() }

@@ -172,14 +172,6 @@ func appendOngoing(to []kmsg.ListPartitionReassignmentsResponseTopic, topic *ima
 func ongoingReassignment(id kafka.PartitionID, part *image.Partition) kmsg.ListPartitionReassignmentsResponseTopicPartition {
 	answer := kmsg.NewListPartitionReassignmentsResponseTopicPartition()
 	answer.Partition = int32(id)
-	answer.Replicas, answer.AddingReplicas, answer.RemovingReplicas = brokerInts(part.Replicas), brokerInts(part.Adding), brokerInts(part.Removing)
+	answer.Replicas, answer.AddingReplicas, answer.RemovingReplicas = kafka.Int32s(part.Replicas), kafka.Int32s(part.Adding), kafka.Int32s(part.Removing)
 	return answer
-}
-
-func brokerInts(ids []kafka.BrokerID) []int32 {
-	out := make([]int32, len(ids))
-	for i, id := range ids {
-		out[i] = int32(id)
-	}
-	return out
 }

@@ -136,7 +136,7 @@ func created(configs ...string) goldenDecision {
 		topic := newTopic(recordsOf[*record.TopicRecord](wrote)[0].Name, -1, -1, configs...)
 		for _, p := range recordsOf[*record.PartitionRecord](wrote) {
 			topic.ReplicaAssignment = append(topic.ReplicaAssignment, kmsg.CreateTopicsRequestTopicReplicaAssignment{
-				Partition: int32(p.PartitionID), Replicas: brokerInts(p.Replicas),
+				Partition: int32(p.PartitionID), Replicas: kafka.Int32s(p.Replicas),
 			})
 		}
 		req := kmsg.NewPtrCreateTopicsRequest()
@@ -151,7 +151,7 @@ func partitionsAdded(name string) goldenDecision {
 	return func(t testing.TB, in Input, wrote []record.Message) Decision {
 		topic := morePartitions(name, int32(in.Image.TopicByName(name).PartitionCount()+len(wrote)))
 		for _, p := range recordsOf[*record.PartitionRecord](wrote) {
-			topic.Assignment = append(topic.Assignment, kmsg.CreatePartitionsRequestTopicAssignment{Replicas: brokerInts(p.Replicas)})
+			topic.Assignment = append(topic.Assignment, kmsg.CreatePartitionsRequestTopicAssignment{Replicas: kafka.Int32s(p.Replicas)})
 		}
 		req := kmsg.NewPtrCreatePartitionsRequest()
 		req.Topics = []kmsg.CreatePartitionsRequestTopic{topic}

@@ -159,7 +159,7 @@ func (b *batch) metadata(id kafka.PartitionID, p *image.Partition) kmsg.UpdateMe
 	w := kmsg.NewUpdateMetadataRequestTopicPartition()
 	w.Partition, w.ControllerEpoch = int32(id), int32(b.epoch)
 	w.Leader, w.LeaderEpoch, w.ZKVersion = int32(p.Leader), int32(p.LeaderEpoch), int32(p.PartitionEpoch)
-	w.ISR, w.Replicas = ids(p.ISR), ids(p.Replicas)
+	w.ISR, w.Replicas = kafka.Int32s(p.ISR), kafka.Int32s(p.Replicas)
 	for _, r := range p.Replicas {
 		if !b.live.has(r) {
 			w.OfflineReplicas = append(w.OfflineReplicas, int32(r))
@@ -175,7 +175,7 @@ func (b *batch) replica(id kafka.PartitionID, p *image.Partition) kmsg.LeaderAnd
 	w := kmsg.NewLeaderAndISRRequestTopicPartition()
 	w.Partition, w.ControllerEpoch, w.IsNew, w.LeaderRecoveryState = int32(id), int32(b.epoch), true, int8(p.Recovery)
 	w.Leader, w.LeaderEpoch, w.ZKVersion = int32(p.Leader), int32(p.LeaderEpoch), int32(p.PartitionEpoch)
-	w.ISR, w.Replicas, w.AddingReplicas, w.RemovingReplicas = ids(p.ISR), ids(p.Replicas), ids(p.Adding), ids(p.Removing)
+	w.ISR, w.Replicas, w.AddingReplicas, w.RemovingReplicas = kafka.Int32s(p.ISR), kafka.Int32s(p.Replicas), kafka.Int32s(p.Adding), kafka.Int32s(p.Removing)
 	return w
 }
 
@@ -247,13 +247,4 @@ func (r *StopReplica) AppendTo(dst []byte) []byte {
 	copy(dst[start+id+1:], dst[start+id:start+id+epoch])
 	dst[start+id] = kraft
 	return dst
-}
-
-// ids are broker ids as the wire has them.
-func ids(list []kafka.BrokerID) []int32 {
-	out := make([]int32, len(list))
-	for i, id := range list {
-		out[i] = int32(id)
-	}
-	return out
 }
