@@ -11,36 +11,20 @@ import (
 	"kvorum/listener"
 )
 
-const (
-	// dialTimeout bounds a dial. A refusal takes a round trip; what takes longer is
-	// silence, and the session ends before long.
-	dialTimeout = time.Second
-	// dialQueue is how many steps' dials may wait to be begun, which takes no time.
-	dialQueue = 64
-)
+// dialTimeout bounds a dial. A refusal takes a round trip; what takes longer is
+// silence, and the session ends before long.
+const dialTimeout = time.Second
 
 // dialer makes the core's dials. run owns a goroutine for each, which lives for
 // at most dialTimeout, and there are at most as many as the core has in flight.
 type dialer struct {
-	dials   chan []Dial
-	done    chan struct{} // closed when run has ended
+	handover[Dial]
 	report  func(context.Context, Dialed)
 	timeout time.Duration
 }
 
 func newDialer(report func(context.Context, Dialed)) *dialer {
-	return &dialer{dials: make(chan []Dial, dialQueue), done: make(chan struct{}), report: report, timeout: dialTimeout}
-}
-
-// ask hands over the dials of one step. Only the loop calls it.
-func (d *dialer) ask(dials []Dial) {
-	if len(dials) == 0 {
-		return
-	}
-	select {
-	case d.dials <- dials:
-	case <-d.done:
-	}
+	return &dialer{handover: newHandover[Dial](), report: report, timeout: dialTimeout}
 }
 
 // run makes dials until ctx ends, and waits for those that it has begun.
@@ -50,7 +34,7 @@ func (d *dialer) run(ctx context.Context) {
 	defer close(d.done)
 	for {
 		select {
-		case dials := <-d.dials:
+		case dials := <-d.steps:
 			for _, dial := range dials {
 				running.Go(func() { d.report(ctx, d.dial(ctx, dial)) })
 			}

@@ -28,16 +28,12 @@ const (
 	// linkIdle is when the connection to a broker is closed that was not probed:
 	// before the broker does it (connections.max.idle.ms, ten minutes).
 	linkIdle = 5 * time.Minute
-	// probeQueue is how many steps' probes may wait to be handed to their links,
-	// which takes no time; the loop waits when it is full.
-	probeQueue = 64
 )
 
 // prober makes the core's probes. run owns a link for each broker; each link is a
 // goroutine with one connection, for which run waits.
 type prober struct {
-	probes chan []Probe
-	done   chan struct{} // closed when run has ended
+	handover[Probe]
 	// end is the end of the committed log, which no broker can have passed.
 	end    func() kafka.Offset
 	report func(context.Context, Probed)
@@ -46,18 +42,7 @@ type prober struct {
 }
 
 func newProber(end func() kafka.Offset, report func(context.Context, Probed)) *prober {
-	return &prober{probes: make(chan []Probe, probeQueue), done: make(chan struct{}), end: end, report: report, dialTimeout: probeDialTimeout, timeout: probeTimeout}
-}
-
-// ask hands over the probes of one step. Only the loop calls it.
-func (p *prober) ask(probes []Probe) {
-	if len(probes) == 0 {
-		return
-	}
-	select {
-	case p.probes <- probes:
-	case <-p.done:
-	}
+	return &prober{handover: newHandover[Probe](), end: end, report: report, dialTimeout: probeDialTimeout, timeout: probeTimeout}
 }
 
 // run hands probes to links until ctx ends, and then waits for the links.
@@ -70,7 +55,7 @@ func (p *prober) run(ctx context.Context) {
 	defer idle.Stop()
 	for {
 		select {
-		case probes := <-p.probes:
+		case probes := <-p.steps:
 			for _, probe := range probes {
 				l := links[probe.Broker]
 				if l == nil || l.epoch != probe.Epoch {
