@@ -111,7 +111,7 @@ func (ps *Partitions) Fetch(ctx context.Context, o FetchOptions, in []FetchParti
 		r := &out[first+i]
 		ps.counters.fetched(o.isFollower(), r)
 		if o.isFollower() {
-			ps.sending.count(in[i].TopicPartition, r.Records.Len(), ps.clock.Now())
+			ps.sending.count(in[i].TopicPartition, r.Records.Len())
 		}
 		if r.Err != nil {
 			r.Leader = ps.hint(r.Err, in[i].TopicPartition)
@@ -249,7 +249,7 @@ func (p *Partition) read(o *FetchOptions, in *FetchPartition, maxBytes int, minO
 // replica's sending is throttled, and enough was sent (ReplicaManager.
 // shouldLeaderThrottle). It asks again, at the latest after its longest wait.
 func (p *Partition) heldBack(o *FetchOptions) bool {
-	if !o.isFollower() || p.owner.sending.exceeded(p.name, p.owner.clock.Now()) == 0 {
+	if !o.isFollower() || p.owner.sending.exceeded(p.name) == 0 {
 		return false
 	}
 	p.mu.Lock()

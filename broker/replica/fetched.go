@@ -62,7 +62,7 @@ func (f *fetcher) take(l *lane, p *kmsg.FetchResponseTopicPartition) {
 		f.rest(l)
 		return
 	}
-	f.ps.fetching.count(l.partition.name, len(p.RecordBatches), f.ps.clock.Now())
+	f.ps.fetching.count(l.partition.name, len(p.RecordBatches))
 	if f.give(l, a, p.RecordBatches) {
 		f.ps.counters.replicationBytesIn.Add(int64(len(p.RecordBatches)))
 	}

@@ -191,7 +191,7 @@ func (f *fetcher) restFor(l *lane, d time.Duration) {
 // for throttled replicas: not one in sync (ReplicaFetcherThread.
 // shouldFollowerThrottle).
 func (f *fetcher) heldBack(l *lane) time.Duration {
-	wait := f.ps.fetching.exceeded(l.partition.name, f.ps.clock.Now())
+	wait := f.ps.fetching.exceeded(l.partition.name)
 	if wait == 0 {
 		return 0
 	}

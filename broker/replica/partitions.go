@@ -87,8 +87,8 @@ func New(c Config) *Partitions {
 		isrs: newReports(), homes: newReports(), moves: newMoves(), peers: c.Peers, rules: c.Fetch, rackAware: c.RackAware,
 		hosted: map[kafka.TopicPartition]*Partition{}, chilled: make(chan struct{}, 1),
 	}
-	ps.sending = newThrottle("leader.replication.throttled.rate", "leader.replication.throttled.replicas", c.ThrottleWindow)
-	ps.fetching = newThrottle("follower.replication.throttled.rate", "follower.replication.throttled.replicas", c.ThrottleWindow)
+	ps.sending = newThrottle(c.Clock, "leader.replication.throttled.rate", "leader.replication.throttled.replicas", c.ThrottleWindow)
+	ps.fetching = newThrottle(c.Clock, "follower.replication.throttled.rate", "follower.replication.throttled.replicas", c.ThrottleWindow)
 	ps.fetchers = newFetchers(ps)
 	ps.journal = newJournal(ps, c.FS)
 	ps.image.Store(image.Empty())

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"kvorum/internal/clock"
 	"kvorum/internal/kafka"
 	"kvorum/listener/quota"
 	"kvorum/metadatalog/image"
@@ -18,11 +19,12 @@ import (
 // ReplicationQuotaManager). Replicas in the ISR are counted and never held back:
 // a throttle must not cost a partition its replicas.
 type throttle struct {
+	clock clock.Clock
 	// rateKey is the broker's config with the bound, listKey the topic's one with
 	// the replicas.
 	rateKey, listKey string
 	// named is how many topics name replicas of this broker: without any, a read
-	// costs one look at it.
+	// costs one look at it, and not even the time is asked for.
 	named atomic.Int32
 
 	mu     sync.Mutex
@@ -36,8 +38,8 @@ type throttled struct {
 	partitions []kafka.PartitionID // ascending
 }
 
-func newThrottle(rateKey, listKey string, w quota.Window) *throttle {
-	return &throttle{rateKey: rateKey, listKey: listKey, topics: map[string]throttled{}, meter: quota.Meter{Window: w}}
+func newThrottle(c clock.Clock, rateKey, listKey string, w quota.Window) *throttle {
+	return &throttle{clock: c, rateKey: rateKey, listKey: listKey, topics: map[string]throttled{}, meter: quota.Meter{Window: w}}
 }
 
 // bound takes the broker's configs.
@@ -95,20 +97,20 @@ func (t *throttle) names(tp kafka.TopicPartition) bool {
 }
 
 // count counts bytes of a partition, if it is throttled; in sync or not.
-func (t *throttle) count(tp kafka.TopicPartition, bytes int, now time.Time) {
+func (t *throttle) count(tp kafka.TopicPartition, bytes int) {
 	if t.named.Load() == 0 || bytes == 0 {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.names(tp) {
-		t.meter.Record(float64(bytes), now)
+		t.meter.Record(float64(bytes), t.clock.Now())
 	}
 }
 
 // exceeded is how long a replica that is not in sync must wait, 0 if it need not:
 // until the rate is within its bound again, at most the length of a sample.
-func (t *throttle) exceeded(tp kafka.TopicPartition, now time.Time) time.Duration {
+func (t *throttle) exceeded(tp kafka.TopicPartition) time.Duration {
 	if t.named.Load() == 0 {
 		return 0
 	}
@@ -117,7 +119,7 @@ func (t *throttle) exceeded(tp kafka.TopicPartition, now time.Time) time.Duratio
 	if !t.names(tp) {
 		return 0
 	}
-	return t.meter.Wait(now)
+	return t.meter.Wait(t.clock.Now())
 }
 
 // throttle takes what an image changes.

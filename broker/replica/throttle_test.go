@@ -2,8 +2,10 @@ package replica
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"kvorum/internal/clock"
 	"kvorum/internal/kafka"
 	"kvorum/listener/quota"
 	"kvorum/metadatalog/image"
@@ -37,7 +39,7 @@ func TestThrottledHere(t *testing.T) {
 
 // throttleOf is broker 1's throttle of topic t.
 func throttleOf(list string, bound float64) *throttle {
-	th := newThrottle("leader.replication.throttled.rate", "leader.replication.throttled.replicas", quota.DefaultWindow)
+	th := newThrottle(clock.System, "leader.replication.throttled.rate", "leader.replication.throttled.replicas", quota.DefaultWindow)
 	th.meter.Bound = bound
 	th.take("t", resourceConfig("t", th.listKey, list), 1)
 	return th
@@ -53,37 +55,38 @@ func resourceConfig(topic, key, value string) *image.ResourceConfig {
 
 // TestThrottle: bytes of throttled replicas count, those of others do not, and who
 // is above the rate waits until it is within it again.
-func TestThrottle(t *testing.T) {
-	at := time.UnixMilli(1_000_000)
+func TestThrottle(t *testing.T) { synctest.Test(t, testThrottle) }
+
+func testThrottle(t *testing.T) {
 	one, two := kafka.TopicPartition{Topic: "t", Partition: 1}, kafka.TopicPartition{Topic: "t", Partition: 2}
 	other := kafka.TopicPartition{Topic: "u", Partition: 1}
 	th := throttleOf("1:1", 1000)
-	th.count(two, 1<<30, at)
-	th.count(other, 1<<30, at)
-	if w := th.exceeded(one, at); w != 0 {
+	th.count(two, 1<<30)
+	th.count(other, 1<<30)
+	if w := th.exceeded(one); w != 0 {
 		t.Fatalf("what others cost holds it back for %v", w)
 	}
-	th.count(one, 10_000, at) // ten seconds' worth, and the window has ten and the one under way
-	if w := th.exceeded(one, at); w != 0 {
+	th.count(one, 10_000) // ten seconds' worth, and the window has ten and the one under way
+	if w := th.exceeded(one); w != 0 {
 		t.Fatalf("within the rate it waits %v", w)
 	}
-	th.count(one, 1_000, at)
-	w := th.exceeded(one, at)
+	th.count(one, 1_000)
+	w := th.exceeded(one)
 	if w <= 0 || w > time.Second {
 		t.Fatalf("above the rate it waits %v", w)
 	}
-	if w := th.exceeded(two, at); w != 0 {
+	if w := th.exceeded(two); w != 0 {
 		t.Fatalf("a replica that is not throttled waits %v", w)
 	}
-	for steps := 0; th.exceeded(one, at) > 0; steps++ {
+	for steps := 0; th.exceeded(one) > 0; steps++ {
 		if steps > 20 {
 			t.Fatal("it waits for good")
 		}
-		at = at.Add(th.exceeded(one, at))
+		time.Sleep(th.exceeded(one))
 	}
-	th.count(one, 1<<30, at)
+	th.count(one, 1<<30)
 	th.take("t", nil, 1)
-	if w := th.exceeded(one, at); w != 0 {
+	if w := th.exceeded(one); w != 0 {
 		t.Fatalf("the topic throttles nothing any more, and it waits %v", w)
 	}
 }
