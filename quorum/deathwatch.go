@@ -17,6 +17,10 @@ import (
 //	heard ──(its connection was closed by the peer)──▶ suspected
 //	suspected ──(every listener refused)──▶ 50 ms ──(every listener refused)──▶ dead
 //	suspected ──(a listener answers or is silent, five times, or the broker is heard)──▶ heard
+//	unheard   ──(every listener took a connection, and later refuses)──▶ suspected
+//
+// A controller that has just become active has heard nobody. It dials every broker
+// until it does, so that it does not lose sight of those that die meanwhile.
 //
 // An answer is asked for again, since a process that dies closes one socket after the
 // other: the listener may still be there when the connection is not.
@@ -31,6 +35,15 @@ const (
 	refusalPauseMs = 50
 	// maxDials bounds the dials of one suspicion.
 	maxDials = 5
+	// unheardPauseMs is the time between the dials of a broker that was not heard
+	// yet. It is within a heartbeat interval, by default 2 s, or it would be dead
+	// for longer before it is dialled than before it would have been heard.
+	unheardPauseMs = 250
+	// firstPauseMs is how long after a dial that did not reach all listeners of a
+	// broker the next one is: it is starting. Each pause is twice as long, and
+	// after maxFirst of them only heartbeats have it dialled.
+	firstPauseMs = 100
+	maxFirst     = 5
 	// maxDialled bounds the listeners that are dialled. A broker with more, of
 	// which there is none, is left to its session.
 	maxDialled = 16
@@ -54,14 +67,39 @@ type watchedBroker struct {
 	// may be one that only clients can reach.
 	listeners, reached []string
 	heartbeats         uint // heard while some listener was not reached
+	first              int  // dials in vain before all of them were reached
+
+	unheard bool // there was no sign of life since this controller became active
 
 	dial      uint64 // the one in flight, 0 if there is none
 	suspected bool   // its connection was closed by it, and it was not heard since
 	dials     int    // since it is suspected
 	refusals  int    // of all listeners, one right after the other
-	dueMs     int64  // the next dial while it is suspected, 0 if none is
+	dueMs     int64  // the next dial, 0 if none is due
 	// fencedMs is when it was fenced on proof, 0 if it was not.
 	fencedMs int64
+}
+
+// begin watches every broker that is not fenced, from nowMs on, but the local one,
+// which is in this process. Their first dials are due.
+func (w *deathWatch) begin(img *image.Image, nowMs int64, local kafka.BrokerID) {
+	w.brokers = map[kafka.BrokerID]*watchedBroker{}
+	for b := range img.Brokers() {
+		if b.Fenced || b.ID == local {
+			continue
+		}
+		known := newWatched(b)
+		known.unheard = len(known.listeners) > 0
+		if known.unheard {
+			known.dueMs = nowMs
+		}
+		w.brokers[b.ID] = known
+	}
+}
+
+func newWatched(b *image.Broker) *watchedBroker {
+	listeners := listenersOf(b)
+	return &watchedBroker{epoch: b.Epoch, listeners: listeners, reached: make([]string, len(listeners))}
 }
 
 // heard notes a heartbeat or registration over conn of a broker as it is
@@ -71,8 +109,7 @@ type watchedBroker struct {
 func (w *deathWatch) heard(b *image.Broker, conn uint64) []Dial {
 	known := w.brokers[b.ID]
 	if known == nil || known.epoch != b.Epoch || !slices.Equal(known.listeners, listenersOf(b)) {
-		known = &watchedBroker{epoch: b.Epoch, listeners: listenersOf(b)}
-		known.reached = make([]string, len(known.listeners))
+		known = newWatched(b)
 		if w.brokers == nil {
 			w.brokers = map[kafka.BrokerID]*watchedBroker{}
 		}
@@ -81,8 +118,11 @@ func (w *deathWatch) heard(b *image.Broker, conn uint64) []Dial {
 	if known.suspected { // what is in flight was begun to prove its death
 		known.dial = 0
 	}
-	known.conn, known.suspected, known.refusals, known.dueMs, known.fencedMs = conn, false, 0, 0, 0
-	if b.Fenced || conn == 0 || known.dial != 0 || !slices.Contains(known.reached, "") {
+	if known.suspected || known.unheard {
+		known.dueMs = 0
+	}
+	known.conn, known.suspected, known.unheard, known.refusals, known.fencedMs = conn, false, false, 0, 0
+	if b.Fenced || conn == 0 || known.dial != 0 || known.dueMs > 0 || known.allReached() {
 		return nil
 	}
 	if known.heartbeats++; bits.OnesCount(known.heartbeats) > 1 {
@@ -123,8 +163,8 @@ func (w *deathWatch) ended(img *image.Image, nowMs int64, conn uint64, byPeer bo
 		if !byPeer || reg == nil || reg.Epoch != b.epoch || reg.Fenced {
 			return kafka.NoLeader, false
 		}
-		if len(b.listeners) > 0 && !slices.Contains(b.reached, "") {
-			b.suspected, b.dials, b.refusals, b.dueMs, b.dial = true, 0, 0, nowMs, 0
+		if len(b.listeners) > 0 && b.allReached() {
+			b.suspect(nowMs)
 		}
 		return id, true
 	}
@@ -139,17 +179,17 @@ func (w *deathWatch) dialed(nowMs int64, ev Dialed) kafka.BrokerID {
 		return kafka.NoLeader
 	}
 	b.dial = 0
+	refused := !slices.ContainsFunc(ev.Answers, func(a DialAnswer) bool { return !a.Refused })
+	if !b.suspected && b.unheard && refused && b.allReached() {
+		b.suspect(0)
+	}
 	if !b.suspected {
-		for i, a := range ev.Answers {
-			if a.Reached != "" {
-				b.reached[i] = a.Reached
-			}
-		}
+		b.learn(nowMs, ev.Answers)
 		return kafka.NoLeader
 	}
 	b.dials++
 	b.refusals++
-	if slices.ContainsFunc(ev.Answers, func(a DialAnswer) bool { return !a.Refused }) {
+	if !refused {
 		b.refusals = 0
 	}
 	switch {
@@ -159,11 +199,50 @@ func (w *deathWatch) dialed(nowMs int64, ev Dialed) kafka.BrokerID {
 		return kafka.NoLeader
 	default: // it lives, or is silent: the session decides
 		b.suspected, b.dueMs = false, 0
+		if b.unheard {
+			b.dueMs = nowMs + unheardPauseMs
+		}
 		return kafka.NoLeader
 	}
 	b.dueMs = 0 // it stays suspected until it is heard
 	return ev.Broker
 }
+
+// suspect begins a suspicion, whose first dial is due at dueMs.
+func (b *watchedBroker) suspect(dueMs int64) {
+	b.suspected, b.dials, b.refusals, b.dueMs, b.dial = true, 0, 0, dueMs, 0
+}
+
+// learn notes which listeners took a connection, and when to dial next.
+func (b *watchedBroker) learn(nowMs int64, answers []DialAnswer) {
+	for i, a := range answers {
+		if a.Reached != "" {
+			b.reached[i] = a.Reached
+		}
+	}
+	switch {
+	case b.unheard:
+		b.dueMs = nowMs + unheardPauseMs
+	case !b.allReached() && b.first < maxFirst:
+		b.dueMs = nowMs + firstPauseMs<<b.first
+		b.first++
+	}
+}
+
+// addresses are where it is dialled: where it answered before, or where it says to
+// be.
+func (b *watchedBroker) addresses() []string {
+	out := slices.Clone(b.reached)
+	for i := range out {
+		if out[i] == "" {
+			out[i] = b.listeners[i]
+		}
+	}
+	return out
+}
+
+// allReached reports whether every listener took a connection from here.
+func (b *watchedBroker) allReached() bool { return !slices.Contains(b.reached, "") }
 
 // tick makes the dials that are due, and forgets who is no longer registered.
 func (w *deathWatch) tick(img *image.Image, nowMs int64) (dials []Dial) {
@@ -176,7 +255,7 @@ func (w *deathWatch) tick(img *image.Image, nowMs int64) (dials []Dial) {
 			b.suspected, b.dueMs = false, 0 // there is nothing left to prove
 		case b.dueMs > 0 && nowMs >= b.dueMs && b.dial == 0:
 			b.dueMs = 0
-			dials = append(dials, w.newDial(id, b, b.reached))
+			dials = append(dials, w.newDial(id, b, b.addresses()))
 		}
 	}
 	return dials
@@ -193,9 +272,9 @@ func (w *deathWatch) nextMs() (next int64) {
 }
 
 // inSight reports whether a broker's death would be noticed at once: its connection
-// is there, and all its listeners were reached.
+// is there or it is dialled until it is, and all its listeners were reached.
 func (b *watchedBroker) inSight() bool {
-	return b != nil && b.conn != 0 && len(b.listeners) > 0 && !slices.Contains(b.reached, "")
+	return b != nil && (b.conn != 0 || b.unheard) && len(b.listeners) > 0 && b.allReached()
 }
 
 // inSight counts the brokers that are.

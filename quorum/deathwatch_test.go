@@ -17,6 +17,7 @@ import (
 // a broker is taken for dead, or must not be.
 //
 //	brokers N                 N unfenced brokers with one listener each, heard over connection 10*id
+//	failover                  the watch of a controller that has just become active
 //	heard ID conn=N           a heartbeat
 //	register ID               a new incarnation, fenced, heard over no connection
 //	fence ID | unfence ID
@@ -65,6 +66,10 @@ func (s *deathStory) run(d *datadriven.TestData) string {
 			out.WriteString(s.answer(b, s.watch.number, DialAnswer{Reached: fmt.Sprintf("127.0.0.%d:9092", b)}))
 		}
 		return out.String()
+	case "failover":
+		s.watch = deathWatch{number: s.watch.number}
+		s.watch.begin(s.image(), s.now, kafka.NoLeader)
+		return s.tell(s.watch.tick(s.image(), s.now))
 	case "heard":
 		return s.tell(s.watch.heard(s.image().Broker(b), uint64(conn)))
 	case "register":

@@ -122,6 +122,7 @@ func (c *Core) activateIfCaughtUp() {
 	c.sessions.Reset(c.pending, c.now)
 	if s := &c.cfg.Settings; s.FenceOnDeath {
 		c.sessions.PresumeFenced(c.pending, c.now+s.SessionTimeoutMs)
+		c.deaths.begin(c.pending, c.now, c.local)
 	}
 	c.replicas.begin()
 	c.brokers.begin()

@@ -164,6 +164,25 @@ func TestKilledBrokerIsFencedAtOnce(t *testing.T) {
 	}
 }
 
+// TestKilledBrokerThatANewControllerHasNotHeard: heartbeats are so rare that the
+// controller, when it is back, hears none before a broker is killed. It has dialled
+// it, and that is enough.
+func TestKilledBrokerThatANewControllerHasNotHeard(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
+	defer cancel()
+	d := startDeath(ctx, t, map[string]string{"broker.session.timeout.ms": longSession})
+	d.brokers = d.StartKvorumBrokers(ctx, t, 3, map[string]string{"broker.heartbeat.interval.ms": "100000", "broker.session.timeout.ms": longSession})
+	d.seeds, _ = addresses(d.brokers)
+	d.topic(ctx, t)
+	d.awaitInSight(ctx, t)
+	d.Controllers[0].Kill()
+	d.Controllers[0].Start(t)
+	d.kill(ctx, t, d.brokers[0].ID, d.brokers[0].Kill, 1)
+	if n := logged(t, d.Quorum, onDeath); n != 1 {
+		t.Errorf("%d brokers were fenced on proof of death", n)
+	}
+}
+
 // TestPausedBrokerIsNotProvenDead: the kernel of a paused process keeps its sockets.
 // It is fenced when its session expires, and for no other reason.
 func TestPausedBrokerIsNotProvenDead(t *testing.T) {

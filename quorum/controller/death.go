@@ -53,10 +53,14 @@ func ElectHeldBack(in Input, id kafka.BrokerID) (d Decision, more bool) {
 // replacesAtOnce reports whether a registration may take the place of an
 // incarnation whose session has not expired: it names the same directories, so
 // that it holds the locks that the old process held, and the old process let go
-// of its heartbeat connection.
+// of its heartbeat connection, or never had one to this controller.
 func replacesAtOnce(in Input, existing *image.Broker, dirs []kafka.DirectoryID) bool {
 	return in.Settings.FenceOnDeath && len(dirs) > 0 && len(dirs) == len(existing.Directories) &&
-		sameSet(existing.Directories, dirs) && in.Sessions.HungUp(existing.ID, existing.Epoch)
+		sameSet(existing.Directories, dirs) && quiet(in, existing)
+}
+
+func quiet(in Input, b *image.Broker) bool {
+	return in.Sessions.Quiet(b.ID, b.Epoch, in.NowMs, in.Settings.SessionTimeoutMs)
 }
 
 // heldBack reports whether only clean elections may be held for a partition.

@@ -59,7 +59,7 @@ func registerBroker(in Input, req *kmsg.BrokerRegistrationRequest) ([]record.Mes
 	} else {
 		r.BrokerEpoch, r.Fenced = kafka.BrokerEpoch(in.NextOffset), true
 		clean := existing != nil && req.Version >= 3 && kafka.BrokerEpoch(req.PreviousBrokerEpoch) == existing.Epoch
-		if existing != nil && in.Sessions.HungUp(id, existing.Epoch) {
+		if existing != nil && quiet(in, existing) {
 			pass.dead = id // replaced at once: checkRegistration
 		}
 		pass.restarted(id, clean)

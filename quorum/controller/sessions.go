@@ -41,6 +41,9 @@ type session struct {
 	// hungUp is true when the broker closed its heartbeat connection and was not
 	// heard since.
 	hungUp bool
+	// unheard is true as long as nothing but the log says that the broker is there:
+	// this controller became active and has not heard it yet.
+	unheard bool
 }
 
 // BrokerSession is a view of one session.
@@ -71,6 +74,7 @@ func (s *Sessions) Reset(img *image.Image, nowMs int64) {
 			continue
 		}
 		fresh := newSession(b.Epoch, nowMs)
+		fresh.unheard = true
 		if b.InControlledShutdown {
 			fresh.shutdownOffset = img.At().Offset
 		}
@@ -93,7 +97,7 @@ func (s *Sessions) Touch(id kafka.BrokerID, epoch kafka.BrokerEpoch, nowMs int64
 	}
 	b.lastContactMs = max(b.lastContactMs, nowMs)
 	b.metadataOffset = metadataOffset
-	b.hungUp = false
+	b.hungUp, b.unheard = false, false
 }
 
 // HangUp notes that a broker that is not fenced closed the connection of its last
@@ -104,11 +108,18 @@ func (s *Sessions) HangUp(id kafka.BrokerID, epoch kafka.BrokerEpoch) {
 	}
 }
 
-// HungUp reports whether the broker closed its heartbeat connection and was not
-// heard since.
-func (s *Sessions) HungUp(id kafka.BrokerID, epoch kafka.BrokerEpoch) bool {
+// Quiet reports whether nothing speaks for a broker any more although its session
+// may stand: it closed its heartbeat connection and was not heard since, or this
+// controller has been active for a third of a session and has never heard it. A
+// broker that lives is heard within broker.heartbeat.interval.ms, which by Kafka's
+// defaults is less than a quarter of a session.
+func (s *Sessions) Quiet(id kafka.BrokerID, epoch kafka.BrokerEpoch, nowMs, timeoutMs int64) bool {
 	b := s.brokers[id]
-	return b != nil && b.epoch == epoch && b.hungUp
+	return b != nil && b.epoch == epoch && b.quiet(nowMs, timeoutMs)
+}
+
+func (b *session) quiet(nowMs, timeoutMs int64) bool {
+	return b.hungUp || b.unheard && b.lastContactMs+timeoutMs/3 <= nowMs
 }
 
 // PresumeDead notes that a broker is fenced or replaced on proof of death, and
@@ -171,15 +182,16 @@ func (s *Sessions) Heartbeat(img *image.Image, c BrokerSession) {
 }
 
 // Registered begins the session of a registration that was just decided. An
-// amended registration (same epoch) keeps what is known. An incarnation that hung
-// up and is replaced before its session has expired is presumed dead.
+// amended registration (same epoch) keeps what is known. An incarnation that is
+// quiet and replaced before its session has expired is presumed dead.
 func (s *Sessions) Registered(id kafka.BrokerID, epoch kafka.BrokerEpoch, nowMs, timeoutMs int64) {
 	b := s.brokers[id]
 	if b != nil && b.epoch == epoch {
 		b.lastContactMs = max(b.lastContactMs, nowMs)
+		b.unheard = false
 		return
 	}
-	if b != nil && b.hungUp && !b.expired(nowMs, timeoutMs) {
+	if b != nil && b.quiet(nowMs, timeoutMs) && !b.expired(nowMs, timeoutMs) {
 		s.PresumeDead(id, nowMs, timeoutMs)
 	}
 	s.brokers[id] = newSession(epoch, nowMs)
