@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -81,6 +82,8 @@ func moduleRoot(t testing.TB) string {
 }
 
 // build runs go build under a lock: the suites of two packages may want it at once.
+// What is at the path is replaced whole and only when it is another program: the nodes
+// of a suite that runs beside this one are started from there at any moment.
 func build(root string) (string, error) {
 	path := filepath.Join(root, ".cache", "integration", "kvorum")
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -94,12 +97,28 @@ func build(root string) (string, error) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return "", fmt.Errorf("lock %s: %w", lock.Name(), err)
 	}
-	cmd := exec.Command("go", "build", "-o", path, "./cmd/kvorum")
+	fresh := path + ".fresh" // kept, so that go need not link it again
+	cmd := exec.Command("go", "build", "-o", fresh, "./cmd/kvorum")
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build ./cmd/kvorum: %w\n%s", err, out)
 	}
-	return path, nil
+	return path, replace(path, fresh)
+}
+
+// replace makes the file at path what fresh is, in one step.
+func replace(path, fresh string) error {
+	want, err := os.ReadFile(fresh)
+	if err != nil {
+		return err
+	}
+	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, want) {
+		return nil
+	}
+	if err := os.WriteFile(path+".new", want, 0o755); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
 }
 
 // StartKvorum formats and starts a quorum of kvorum controllers.

@@ -10,13 +10,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// tailBytes is how much of a log a failing test prints.
-const tailBytes = 8 << 10
+// tailBytes is how much of a log a failing test prints: of six nodes, their logs must
+// not bury what the test itself says.
+const tailBytes = 3 << 10
 
 // Spec says what to run.
 type Spec struct {
@@ -36,6 +38,10 @@ type Process struct {
 	err  error // how it ended; read after done
 }
 
+// printed are the logs that failed tests have printed: the processes that a test
+// starts one after the other on one log print it once.
+var printed sync.Map
+
 // Start starts a process. When the test ends, what still runs is killed, and a
 // failed test prints the end of the log.
 func Start(t testing.TB, s Spec) *Process {
@@ -46,8 +52,11 @@ func Start(t testing.TB, s Spec) *Process {
 	}
 	t.Cleanup(func() {
 		p.Kill()
-		if t.Failed() {
-			t.Logf("the end of %s:\n%s", filepath.Base(p.log), p.Tail())
+		if !t.Failed() {
+			return
+		}
+		if _, seen := printed.LoadOrStore(p.log, true); !seen {
+			t.Logf("the end of %s of %s:\n%s", filepath.Base(p.log), p.name, p.Tail())
 		}
 	})
 	return p
