@@ -67,6 +67,43 @@ func TestFullDisk(t *testing.T) {
 	wantEnds(t, open(t, crashed, "/store"), 0, 6, 1)
 }
 
+// TestReadBesideWrite: what is being written can be read only when it is on the disk,
+// and never before EndOffset has it: the loader of a restarted broker, whose cache is
+// empty, once took the difference for a lost record.
+func TestReadBesideWrite(t *testing.T) {
+	var slow atomic.Bool
+	syncing, goOn := make(chan struct{}), make(chan struct{})
+	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if strings.HasSuffix(op.Path, ".log") && (op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData) && slow.CompareAndSwap(true, false) {
+			close(syncing)
+			<-goOn
+		}
+		return nil
+	}))
+	s, err := Open("/store", Options{FS: fs, CacheBytes: -1})
+	must(t, err)
+	fill(t, s, 1, 3)
+	must(t, s.Sync())
+	slow.Store(true)
+	written := make(chan error)
+	go func() { written <- s.Append(Append{Batches: someBatch(3, 1, 2), Sync: true}) }()
+	<-syncing
+	before, err := s.Read(0, 1<<20)
+	end := s.EndOffset()
+	close(goOn)
+	must(t, err)
+	must(t, <-written)
+	if want := someBatch(0, 1, 3); end != 3 || !bytes.Equal(before, want) {
+		t.Errorf("the log ended at %d, and %d bytes were read of a log of %d", end, len(before), len(want))
+	}
+	after, err := s.Read(0, 1<<20)
+	must(t, err)
+	if len(after) <= len(before) {
+		t.Errorf("%d bytes after the write, %d before", len(after), len(before))
+	}
+	must(t, s.Close())
+}
+
 func TestRestoreCrash(t *testing.T) {
 	// Whatever moment of a Restore the power fails in, the store is the old one or
 	// the new one.

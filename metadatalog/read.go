@@ -30,20 +30,22 @@ func (s *Store) Read(from kafka.Offset, maxBytes int) ([]byte, error) {
 		s.mu.Unlock()
 		return b, nil
 	}
-	e := s.use()
+	e, end := s.use(), st.end
 	s.mu.Unlock()
 	if e == nil {
 		return nil, fmt.Errorf("read offset %d: %w", from, ErrClosed)
 	}
 	defer e.release()
-	return readBatches(e.db, from, maxBytes)
+	return readBatches(e.db, from, end, maxBytes)
 }
 
-// readBatches reads from a database or a snapshot of it. The log may have been
-// cut since its caller looked, so it trusts only what it finds.
-func readBatches(db pebble.Reader, from kafka.Offset, maxBytes int) ([]byte, error) {
-	var lo [9]byte
-	it, err := db.NewIter(&pebble.IterOptions{LowerBound: batchKey(lo[:0], from), UpperBound: []byte{tableBatch + 1}})
+// readBatches reads below end from a database or a snapshot of it. The log may have
+// been cut since its caller looked, so it trusts only what it finds; and a write that
+// is under way is in the database before it is on the disk, so it does not look at
+// what is from end on.
+func readBatches(db pebble.Reader, from, end kafka.Offset, maxBytes int) ([]byte, error) {
+	var lo, hi [9]byte
+	it, err := db.NewIter(&pebble.IterOptions{LowerBound: batchKey(lo[:0], from), UpperBound: batchKey(hi[:0], end)})
 	if err != nil {
 		return nil, fmt.Errorf("read offset %d: %w", from, err)
 	}
@@ -79,7 +81,7 @@ func readBatches(db pebble.Reader, from kafka.Offset, maxBytes int) ([]byte, err
 
 // batchBase is the base offset of the batch that holds an offset of the log.
 func (e *engine) batchBase(at kafka.Offset) (kafka.Offset, error) {
-	b, err := readBatches(e.db, at, 1)
+	b, err := readBatches(e.db, at, e.state.end, 1)
 	if err != nil {
 		return 0, err
 	}

@@ -80,7 +80,7 @@ func (v *View) Read(from kafka.Offset, maxBytes int) ([]byte, error) {
 	if from == v.state.end {
 		return nil, nil
 	}
-	return readBatches(v.snapshot, from, maxBytes)
+	return readBatches(v.snapshot, from, v.state.end, maxBytes)
 }
 
 // The stream of Export, integers big endian:
