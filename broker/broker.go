@@ -353,6 +353,10 @@ func (b *Broker) arrive(ctx context.Context) error {
 		}
 	}
 	if err := b.source.AddPublisher(ctx, b.publisher); err != nil {
+		if b.fetcher != nil && errors.Is(err, replay.ErrStopped) {
+			<-ctx.Done() // the loader's own error ends the broker: it says why
+			return ctx.Err()
+		}
 		return fmt.Errorf("follow the metadata log: %w", err)
 	}
 	b.registrar.tell(becameReady{alone: alone})
