@@ -65,6 +65,7 @@ var rooms = map[string][]string{
 	"migration/convert":  {"migration/znode", "metadatalog/image"},
 	"migration/driver":   {"migration/znode"}, // decides; its shell does
 	"migration/mirror":   {"migration", "migration/convert", "migration/znode", "metadatalog/image"},
+	"migration/run":      {"migration", "migration/convert", "migration/driver", "migration/mirror", "migration/zkbroker", "migration/zkbroker/control", "migration/znode", "metadatalog/image"}, // the driver's shell: all of them at work
 	// The control requests are made by a pure room of their own; what sends them has
 	// threads and connections.
 	"migration/zkbroker":         {"metadatalog/image", "migration/zkbroker/control", "protocol"},

@@ -120,7 +120,7 @@ func (d *Driver) done(e Done) []Effect {
 		return nil
 	}
 	if e.Rival {
-		d.stop("another controller has claimed ZooKeeper: stop the one of the two that is not to lead this cluster, then restart this controller")
+		d.stop("another controller has claimed ZooKeeper: stop the one of the two that is not to lead this cluster, then let this migration go on")
 		return nil
 	}
 	if e.Failed {
@@ -158,7 +158,7 @@ func (d *Driver) next() []Effect {
 	}
 	switch {
 	case d.log.State == Migration && d.state == DualWrite:
-		if d.log.Offset > d.written {
+		if d.log.Offset > d.written && !d.log.Open { // the image is that before an open transaction
 			return d.act(DualWrite, Mirror)
 		}
 		return nil

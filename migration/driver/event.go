@@ -49,7 +49,9 @@ func (z ZooKeeper) held() bool { return z.HasController && z.Controller.KRaftEpo
 // Event is something that happened.
 type Event interface{ event() }
 
-// Elected says that this controller leads the quorum at an epoch.
+// Elected says that this controller leads the quorum at an epoch. Given again for the
+// same epoch it lets a Stopped driver look again where things stand, when a person
+// has put them in order.
 type Elected struct{ Epoch kafka.LeaderEpoch }
 
 // Deposed says that it leads no longer.
