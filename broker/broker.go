@@ -45,6 +45,9 @@ type Config struct {
 	// Source is where a combined node's images come from: its own controller. Nil
 	// for a broker alone, which fetches the metadata log.
 	Source replay.Source
+	// Confirmed is closed when the images of Source hold everything that was committed
+	// before. It is set where Source is.
+	Confirmed <-chan struct{}
 	// KRaftVersion is the quorum's kraft.version, which is not in the images. It is
 	// set where Source is: a broker alone reads it in the log.
 	KRaftVersion func() int16
@@ -280,8 +283,8 @@ func (b *Broker) Run(ctx context.Context) error {
 	stopServices := b.runServices(context.WithoutCancel(ctx))
 	if b.fetcher != nil {
 		group.Go(func() error { return b.fetcher.run(work) })
-		group.Go(func() error { return b.confirm(work) })
 	}
+	group.Go(func() error { return b.confirm(work) })
 	group.Go(func() error {
 		err := b.registrar.run(work)
 		abandon() // it ends when the broker may stop
@@ -347,10 +350,8 @@ func (b *Broker) arrive(ctx context.Context) error {
 	alone := b.alone(ctx)
 	if alone {
 		b.replicas.Distrust()
-	} else if b.fetcher != nil {
-		if err := b.fetcher.wait(ctx); err != nil {
-			return err
-		}
+	} else if err := b.waitConfirmed(ctx); err != nil {
+		return err
 	}
 	if err := b.source.AddPublisher(ctx, b.publisher); err != nil {
 		if b.fetcher != nil && errors.Is(err, replay.ErrStopped) {
@@ -373,10 +374,27 @@ func (b *Broker) arrive(ctx context.Context) error {
 // confirm waits for the controllers to confirm the image by which the broker serves
 // alone.
 func (b *Broker) confirm(ctx context.Context) error {
-	if b.fetcher != nil && b.fetcher.wait(ctx) == nil {
+	if b.waitConfirmed(ctx) == nil {
 		b.publisher.confirm()
 	}
 	return nil
+}
+
+// waitConfirmed waits until the images hold what was committed before.
+func (b *Broker) waitConfirmed(ctx context.Context) error {
+	select {
+	case <-b.confirmed():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (b *Broker) confirmed() <-chan struct{} {
+	if b.fetcher != nil {
+		return b.fetcher.caughtUp
+	}
+	return b.cfg.Confirmed
 }
 
 // stop ends everything in the order of its use.

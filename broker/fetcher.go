@@ -119,16 +119,6 @@ func (f *fetcher) run(ctx context.Context) error {
 // follow lets the loader begin.
 func (f *fetcher) follow() { f.begin.Do(func() { close(f.following) }) }
 
-// wait waits until the log has been as long as the leader's.
-func (f *fetcher) wait(ctx context.Context) error {
-	select {
-	case <-f.caughtUp:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // empty reports whether there is nothing to follow.
 func (f *fetcher) empty() bool { return f.store.EndOffset() == 0 }
 

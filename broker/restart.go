@@ -181,7 +181,7 @@ func (g *glance) Publish(_ *image.Changes, im *image.Image, _ replay.Manifest) {
 // controller is there to confirm it. Before it returns true or false the registrar
 // has begun.
 func (b *Broker) alone(ctx context.Context) bool {
-	if b.fetcher == nil || !b.begun.Resumes() {
+	if !b.begun.Resumes() {
 		b.stay(b.begun.Why)
 		b.registrar.tell(lifecycleStarted{})
 		return false
@@ -195,10 +195,14 @@ func (b *Broker) alone(ctx context.Context) bool {
 	b.registrar.tell(lifecycleResumed{b.begun.Epoch})
 	timer := time.NewTimer(grace)
 	defer timer.Stop()
+	var unreachable <-chan struct{} // never, for a combined node: one of the controllers is there
+	if b.fetcher != nil {
+		unreachable = b.fetcher.unreachable
+	}
 	select {
-	case <-b.fetcher.caughtUp:
+	case <-b.confirmed():
 		return false
-	case <-b.fetcher.unreachable:
+	case <-unreachable:
 	case <-timer.C:
 	case <-ctx.Done():
 		return false
@@ -212,10 +216,12 @@ func (b *Broker) stay(why string) { b.waits.Store(&why) }
 // ownRegistration is this broker's registration in its own copy of the metadata log,
 // nil where there is none.
 func (b *Broker) ownRegistration(ctx context.Context) *incarnation.Registration {
-	if b.fetcher.empty() {
-		return nil
+	if b.fetcher != nil {
+		if b.fetcher.empty() {
+			return nil
+		}
+		b.fetcher.follow()
 	}
-	b.fetcher.follow()
 	var g glance
 	if err := b.source.AddPublisher(ctx, &g); err != nil {
 		return nil

@@ -69,7 +69,8 @@ func (c *Controller) followActive(ctx context.Context) {
 // awaitFollowing waits until the active controller is to hear of this one: at the
 // next tick, or, where a broker runs in this process, as soon as the log has grown
 // past what was told. Replies to changes wait for that broker too, and what it has
-// applied counts no further than this controller's position. It is false at the end.
+// applied counts no further than this controller's position. And such a broker waits
+// for what the active controller tells first. It is false at the end.
 func (c *Controller) awaitFollowing(ctx context.Context, tick <-chan time.Time, told kafka.Offset) bool {
 	for {
 		changed := c.WaitState()
@@ -82,7 +83,45 @@ func (c *Controller) awaitFollowing(ctx context.Context, tick <-chan time.Time, 
 		case <-tick:
 			return true
 		case <-changed:
+			if c.gathered.taken() && !c.wasTold() {
+				return ctx.Err() == nil
+			}
 		}
+	}
+}
+
+// waitTold returns a channel that is closed when the active controller has told the
+// end of its log; nil where it has.
+func (c *Controller) waitTold() <-chan struct{} {
+	if c.wasTold() {
+		return nil
+	}
+	return c.told
+}
+
+func (c *Controller) wasTold() bool {
+	select {
+	case <-c.told:
+		return true
+	default:
+		return false
+	}
+}
+
+// confirms reports whether nothing that was committed when this process started is
+// missing in a state.
+func (c *Controller) confirms(s *State) bool { return s.Active || c.wasTold() && s.End >= c.toldEnd }
+
+// learnEnd takes what the active controller answers to a Fetch at the end of this
+// log. Only an active one answers without an error; its high watermark is the end of
+// its log.
+func (c *Controller) learnEnd(resp *kmsg.FetchResponse) {
+	if c.wasTold() || resp.ErrorCode != 0 || len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
+		return
+	}
+	if p := &resp.Topics[0].Partitions[0]; p.ErrorCode == 0 && p.HighWatermark >= 0 && p.DivergingEpoch.EndOffset < 0 {
+		c.toldEnd = kafka.Offset(p.HighWatermark)
+		close(c.told)
 	}
 }
 
@@ -112,7 +151,12 @@ func (c *Controller) followOnce(conn net.Conn) error {
 			}
 		}
 	}
-	return exchange(conn, c.positionRequest(state), kmsg.NewPtrFetchResponse())
+	resp := kmsg.NewPtrFetchResponse()
+	if err := exchange(conn, c.positionRequest(state), resp); err != nil {
+		return err
+	}
+	c.learnEnd(resp)
+	return nil
 }
 
 // positionRequest is a Fetch at the end of this controller's log.

@@ -46,6 +46,10 @@ type Controller struct {
 	stateChanged atomic.Pointer[chan struct{}]
 	// gathered is what a Source has not seen yet.
 	gathered gatheredChanges
+	// told is closed when the active controller has told the end of its log for the
+	// first time, toldEnd.
+	told    chan struct{}
+	toldEnd kafka.Offset
 
 	events chan queued
 	nextID atomic.Uint64
@@ -103,6 +107,7 @@ func New(cfg ControllerConfig) (*Controller, error) {
 		logger:  cfg.Logger,
 		events:  make(chan queued, eventQueue),
 		waiting: map[uint64]chan<- Reply{},
+		told:    make(chan struct{}),
 		done:    make(chan struct{}),
 		started: time.Now(),
 	}

@@ -2,6 +2,7 @@ package quorum
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"strconv"
 	"sync"
@@ -13,10 +14,15 @@ import (
 
 // Source is the controller's committed images as a broker in the same process
 // follows them: a combined node has one store and one image.
+//
+// It begins with the image that the node's log gave when it started, which may be
+// old; Confirmed tells when that is over.
 type Source struct {
 	controller *Controller
+	durable    bool
 	requests   chan sourceRequest
 	done       chan struct{}
+	confirmed  chan struct{}
 
 	followers []replay.Publisher // owned by Run
 	last      *image.Image       // what they have seen
@@ -33,16 +39,28 @@ type sourceRequest struct {
 // NewSource returns a source of c's images for the broker of the same node, which
 // Run must follow. Replies to changes wait until the broker's publishers have acted
 // on them.
-func NewSource(c *Controller) *Source {
+//
+// With durable the log is fsynced up to an image before a publisher acts on it, as
+// brokers need that serve from it after a kill while there is no majority: raft's
+// log has all of it, but does not know how far it is committed.
+func NewSource(c *Controller, durable bool) *Source {
 	c.gathered.start()
-	return &Source{controller: c, requests: make(chan sourceRequest), done: make(chan struct{}), last: image.Empty()}
+	return &Source{
+		controller: c, durable: durable, requests: make(chan sourceRequest), done: make(chan struct{}), confirmed: make(chan struct{}),
+		last: image.Empty(),
+	}
 }
+
+// Confirmed is closed when the images hold everything that was committed before:
+// this controller is active, or its log was as long as that of the active one since
+// the process started.
+func (s *Source) Confirmed() <-chan struct{} { return s.confirmed }
 
 // Image is the controller's newest committed image.
 func (s *Source) Image() *image.Image { return s.controller.State().Image }
 
-// AddPublisher implements replay.Source. There is an image to give when an active
-// controller is known: it has applied its claim, so nothing before it is missing.
+// AddPublisher implements replay.Source. There is an image to give when all is
+// folded that the log held when Run began.
 func (s *Source) AddPublisher(ctx context.Context, p replay.Publisher) error {
 	ready := make(chan struct{})
 	return s.ask(ctx, sourceRequest{add: p, ready: ready}, ready)
@@ -77,20 +95,28 @@ func (s *Source) ask(ctx context.Context, r sourceRequest, ready <-chan struct{}
 func (s *Source) Run(ctx context.Context) error {
 	defer close(s.done)
 	var waiting []sourceRequest // for the first image; each is a caller that waits
+	began, confirmed := s.controller.log.Store().EndOffset(), false
 	for {
-		changed := s.controller.WaitState()
+		changed, told := s.controller.WaitState(), s.controller.waitTold()
 		state := s.controller.State()
-		if state.Leader != kafka.NoNode && state.Image.At().Offset >= 0 {
-			s.publish(s.news(state.Image))
+		if state.End >= began && state.Image.At().Offset >= 0 {
+			if err := s.publish(s.news(state.Image)); err != nil {
+				return err
+			}
 			for _, r := range waiting {
 				s.begin(r)
 			}
 			waiting = nil
 			s.end = state.End
 			s.report()
+			if !confirmed && s.controller.confirms(state) {
+				confirmed = true
+				close(s.confirmed)
+			}
 		}
 		select {
 		case <-changed:
+		case <-told:
 		case r := <-s.requests:
 			switch {
 			case r.add == nil:
@@ -133,14 +159,20 @@ func (s *Source) news(im *image.Image) *image.Changes {
 	return nil
 }
 
-func (s *Source) publish(changes *image.Changes) {
+func (s *Source) publish(changes *image.Changes) error {
 	if changes == nil {
-		return
+		return nil
+	}
+	if s.durable {
+		if err := s.controller.log.Store().Sync(); err != nil {
+			return fmt.Errorf("keep the metadata log before the broker acts on it: %w", err)
+		}
 	}
 	s.last = changes.New
 	for _, p := range s.followers {
 		p.Publish(changes, s.last, replay.Manifest{})
 	}
+	return nil
 }
 
 func (s *Source) begin(r sourceRequest) {

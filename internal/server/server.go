@@ -126,7 +126,7 @@ func (n *running) runCombined(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	source := quorum.NewSource(c.ctl)
+	source := quorum.NewSource(c.ctl, n.cfg.Broker.ServeWithoutQuorum)
 	b, err := n.newBroker(ctx, &inProcess{ctl: c.ctl, source: source})
 	if err != nil {
 		return errors.Join(err, c.close())
@@ -157,7 +157,7 @@ func (n *running) newBroker(ctx context.Context, in *inProcess) (*broker.Broker,
 		ShutdownTimeout: n.options.ShutdownTimeout, Ready: func() { n.ready(b) },
 	}
 	if in != nil {
-		cfg.Source, cfg.Finder, cfg.KRaftVersion = in.source, in, in.ctl.KRaftVersion
+		cfg.Source, cfg.Confirmed, cfg.Finder, cfg.KRaftVersion = in.source, in.source.Confirmed(), in, in.ctl.KRaftVersion
 	}
 	var err error
 	b, err = broker.New(ctx, cfg)
