@@ -83,8 +83,9 @@ type metadataLog struct {
 	leader *run.Runner
 	open   []record.Message // of the open transaction, with its BeginTransaction
 	copies int              // times that the state became MIGRATION
-	before func() error     // may refuse a batch; nil for nobody
-	after  func()           // called when a batch is committed
+	// dies, if not nil, is asked before and after a batch is committed whether the
+	// leader is dead from then on.
+	dies func() bool
 }
 
 var errNotLeader = errors.New("not the leader of that epoch")
@@ -159,26 +160,26 @@ func (l *metadataLog) one(m record.Message) (err error) {
 func (l *metadataLog) Append(ctx context.Context, e kafka.LeaderEpoch, batch []record.Message) (kafka.Offset, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if e != l.epoch {
+	if l.leader == nil || e != l.epoch || l.die() {
 		return 0, errNotLeader
-	}
-	if l.before != nil {
-		if err := l.before(); err != nil {
-			return 0, err
-		}
 	}
 	if err := l.commit(batch); err != nil {
 		l.t.Error(err)
 		return 0, err
 	}
-	last := l.next - 1
-	if l.after != nil {
-		l.after()
+	if l.die() {
+		return 0, errNotLeader
 	}
-	if e == l.epoch {
-		l.tell()
+	l.tell()
+	return l.next - 1, nil
+}
+
+// die lets the leader die if it is to: it is not told.
+func (l *metadataLog) die() bool {
+	if l.dies != nil && l.dies() {
+		l.leader = nil
 	}
-	return last, nil
+	return l.leader == nil
 }
 
 // add is what other writers of the controller commit.
