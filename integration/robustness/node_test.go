@@ -160,7 +160,9 @@ func (l *nodeLoad) finish() {
 // produce sends numbered records by an idempotent producer, some at a time. A
 // record that failed is a Maybe, as its number is never sent again.
 func (l *nodeLoad) produce(ctx context.Context, t *testing.T, sender int) {
-	client, err := l.client(kgo.DefaultProduceTopic(recordsTopic), kgo.ProducerLinger(time.Millisecond))
+	// Only the end of the test cancels: with its nodes killed after a failure, the
+	// client would wait for them for ever.
+	client, err := l.client(kgo.DefaultProduceTopic(recordsTopic), kgo.ProducerLinger(time.Millisecond), kgo.AllowIdempotentProduceCancellation())
 	if err != nil {
 		t.Error(err)
 		return
