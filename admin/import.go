@@ -151,17 +151,13 @@ func (p *ImportPlan) fold() (*State, error) {
 	return state, checkFeatures(im)
 }
 
-// zkMigrating are the states of a migration from ZooKeeper that has not ended
-// (ZkMigrationState.PRE_MIGRATION and MIGRATION).
-const zkPreMigration, zkMigration = 1, 2
-
 func checkFeatures(im *image.Image) error {
 	mv := im.MetadataVersion()
 	if mv < image.MinMetadataVersion || mv > image.MaxMetadataVersion {
 		return fmt.Errorf("the cluster's metadata.version is %s, and kvorum runs at %s to %s: set one of those with Apache's kafka-features before the import",
 			mv, image.MinMetadataVersion, image.MaxMetadataVersion)
 	}
-	if s := im.ZkMigrationState(); s == zkPreMigration || s == zkMigration {
+	if s := im.ZkMigrationState(); s == image.ZkPreMigration || s == image.ZkMigration {
 		return errors.New("the cluster is in the middle of a migration from ZooKeeper: finish that before the import")
 	}
 	for _, f := range image.SupportedFeatures() {

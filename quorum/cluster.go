@@ -66,7 +66,7 @@ func (c *Controller) KRaftVersion() int16 { return c.state.Load().KRaftVersion }
 // Features is what ApiVersions says about feature levels.
 func (c *Controller) Features() protocol.Features {
 	state := c.state.Load()
-	f := protocol.Features{Epoch: int64(state.Image.At().Offset)}
+	f := protocol.Features{Epoch: int64(state.Image.At().Offset), ZkMigrationReady: c.cfg.Core.Settings.ZooKeeperMigration}
 	for _, r := range c.cfg.Core.Settings.ControllerFeatures {
 		f.Supported = append(f.Supported, protocol.SupportedFeature{Name: r.Name, Min: r.MinSupportedVersion, Max: r.MaxSupportedVersion})
 		level := state.Image.FeatureLevel(r.Name)

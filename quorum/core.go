@@ -117,6 +117,8 @@ type Core struct {
 	bytes      int // in queue
 	// nextVoters is the newest voter set, queued ones included.
 	nextVoters *record.KRaftVoters
+	// transaction is that of a migration from ZooKeeper, nil if none is open.
+	transaction *openTransaction
 
 	// members are the directories of raft's membership as last heard; nil before.
 	members map[kafka.NodeID]kafka.DirectoryID
@@ -187,6 +189,8 @@ func (c *Core) Step(nowMs int64, ev Event) (Effects, error) {
 		err = c.stepLoaded(ev)
 	case Request:
 		c.stepRequest(ev)
+	case MigrationBatch:
+		c.stepMigrationBatch(ev)
 	case Cancelled:
 		c.parked.cancel(ev.ID)
 	case Fetched:
@@ -210,6 +214,7 @@ func (c *Core) Step(nowMs int64, ev Event) (Effects, error) {
 	}
 	c.reclaim()
 	c.watchDeaths()
+	c.abortIdle()
 	c.runTimers()
 	c.propose()
 	c.release()
@@ -228,7 +233,10 @@ func (c *Core) committed() *image.Image { return c.replay.Image() }
 func (c *Core) end() kafka.Offset { return c.replay.NextOffset() }
 
 func (c *Core) state() *State {
+	_, open := c.replay.InTransaction()
 	return &State{
+		OpenTransaction: open,
+
 		Active:         c.role == active,
 		Epoch:          c.epoch,
 		Leader:         c.leader,

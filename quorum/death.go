@@ -52,7 +52,7 @@ func (c *Core) fenceDead(id kafka.BrokerID, epoch kafka.BrokerEpoch) {
 			"this controller may be the one that is cut off; no broker is fenced before its session ends", id)
 		return
 	}
-	if c.bytes > c.limits.pendingBytes {
+	if c.bytes > c.limits.pendingBytes || c.transaction != nil {
 		return
 	}
 	d, ok := controller.FenceDead(c.input(controller.Caller{}), id, epoch)

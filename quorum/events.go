@@ -65,6 +65,15 @@ type Request struct {
 	DeadlineMs int64
 }
 
+// MigrationBatch is one batch of records that a migration from ZooKeeper appends
+// as they are. It is answered by exactly one Reply, without a Response.
+type MigrationBatch struct {
+	ID uint64
+	// Epoch is that of the leadership that the migration goes on under.
+	Epoch   kafka.LeaderEpoch
+	Records []record.Message
+}
+
 // Cancelled says that nobody waits for the reply any more.
 type Cancelled struct{ ID uint64 }
 
@@ -141,6 +150,7 @@ func (Appended) event()        {}
 func (Committed) event()       {}
 func (Loaded) event()          {}
 func (Request) event()         {}
+func (MigrationBatch) event()  {}
 func (Cancelled) event()       {}
 func (Fetched) event()         {}
 func (Probed) event()          {}
@@ -220,6 +230,8 @@ type Reply struct {
 	ID       uint64
 	Response kmsg.Response
 	Err      *errors.Error
+	// End is the end of the log that it waited for.
+	End kafka.Offset
 }
 
 // Note is something worth a line in the log.
@@ -241,6 +253,9 @@ type State struct {
 	// Image is the committed image and End the end of the committed log.
 	Image *image.Image
 	End   kafka.Offset
+	// OpenTransaction says that End lies within a metadata transaction, of which
+	// Image has nothing.
+	OpenTransaction bool
 	// Voters and KRaftVersion are from the newest control records.
 	Voters       *record.KRaftVoters
 	KRaftVersion int16

@@ -115,7 +115,7 @@ func (c *Core) activateIfCaughtUp() {
 	}
 	// The claim's own record says so, unless it lies before a loaded snapshot.
 	c.role, c.leader = active, c.cfg.Self
-	c.pending, c.next = c.committed(), c.end()
+	c.pending, c.next, c.transaction = c.committed(), c.end(), nil
 	c.queue, c.inFlight, c.bytes = nil, 0, 0
 	c.nextVoters = c.voters
 	c.sessions = controller.NewSessions()
@@ -140,7 +140,10 @@ func (c *Core) activateIfCaughtUp() {
 // its endpoints in the voter set if they moved.
 func (c *Core) activate() error {
 	_, open := c.replay.InTransaction()
-	d, err := controller.Activate(c.input(controller.Caller{}), c.cfg.Bootstrap, open)
+	d, note, err := controller.Activate(c.input(controller.Caller{}), c.cfg.Bootstrap, open)
+	if note != "" {
+		c.note(true, "%s", note)
+	}
 	if err == nil {
 		err = c.apply(d)
 	}
@@ -170,7 +173,7 @@ func (c *Core) renounce(why string) {
 	if c.leader == c.cfg.Self {
 		c.leader = kafka.NoNode
 	}
-	c.pending, c.queue, c.inFlight, c.bytes, c.nextVoters = nil, nil, 0, 0, nil
+	c.pending, c.queue, c.inFlight, c.bytes, c.nextVoters, c.transaction = nil, nil, 0, 0, nil, nil
 	c.deaths = deathWatch{number: c.deaths.number} // an answer to an earlier dial stays one
 	c.parked.failAll(c.out, errors.New(errors.NotController, "%s", errors.NotController.Message()))
 }

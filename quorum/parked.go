@@ -14,7 +14,7 @@ import (
 type parkedReply struct {
 	id         uint64
 	need       kafka.Offset // the committed end that frees it
-	deadlineMs int64
+	deadlineMs int64        // 0: none
 	response   kmsg.Response
 	err        *errors.Error
 	brokers    bool  // wait for the brokers after the commit
@@ -58,7 +58,9 @@ func (p *parkedReplies) failAll(out *Effects, err *errors.Error) {
 	p.uncommitted, p.propagating = nil, nil
 }
 
-func (r *parkedReply) reply() Reply { return Reply{ID: r.id, Response: r.response, Err: r.err} }
+func (r *parkedReply) reply() Reply {
+	return Reply{ID: r.id, Response: r.response, Err: r.err, End: r.need}
+}
 
 // release moves replies whose records are committed, and answers those that
 // need no more.
@@ -116,7 +118,7 @@ func (c *Core) expireParked() {
 	p := &c.parked
 	kept := p.uncommitted[:0]
 	for _, r := range p.uncommitted {
-		if c.now >= r.deadlineMs {
+		if r.deadlineMs > 0 && c.now >= r.deadlineMs {
 			c.out.Replies = append(c.out.Replies, Reply{ID: r.id, Err: errors.New(errors.RequestTimedOut,
 				"the controllers did not commit the request in time: it may still happen")})
 			continue
@@ -131,7 +133,7 @@ func (c *Core) expireParked() {
 func (p *parkedReplies) nextDeadline() int64 {
 	var next int64
 	earliest := func(t int64) {
-		if next == 0 || t < next {
+		if t > 0 && (next == 0 || t < next) {
 			next = t
 		}
 	}

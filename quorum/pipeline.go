@@ -49,6 +49,9 @@ func (c *Core) apply(d controller.Decision) error {
 	if len(d.Records) == 0 {
 		return nil
 	}
+	if c.transaction != nil {
+		panic(fmt.Sprintf("quorum: a decision of %d records within the metadata transaction of a migration", len(d.Records)))
+	}
 	batches, folded, err := c.encode(d)
 	if err != nil {
 		return err
@@ -97,7 +100,7 @@ func (c *Core) encode(d controller.Decision) ([]pendingBatch, *image.Image, erro
 		values = wrapTransaction(values)
 		first++ // BeginTransactionRecord takes an offset
 	}
-	folded, err := c.fold(first, d.Records)
+	folded, err := c.fold(c.pending, first, d.Records)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -108,11 +111,11 @@ func (c *Core) encode(d controller.Decision) ([]pendingBatch, *image.Image, erro
 	return c.split(values, limit), folded, nil
 }
 
-// fold is the pending image with records from offset first on. Markers of
-// metadata transactions take an offset and change nothing: the pending image is
-// only read by this controller's own decisions.
-func (c *Core) fold(first kafka.Offset, records []record.Message) (*image.Image, error) {
-	delta := image.NewDelta(c.pending)
+// fold is an image with records from offset first on. Markers of metadata
+// transactions take an offset and change nothing: the pending image is only read
+// by this controller's own decisions.
+func (c *Core) fold(base *image.Image, first kafka.Offset, records []record.Message) (*image.Image, error) {
+	delta := image.NewDelta(base)
 	for i, m := range records {
 		switch m.Record.(type) {
 		case *record.BeginTransactionRecord, *record.EndTransactionRecord, *record.AbortTransactionRecord:
@@ -235,7 +238,9 @@ func (c *Core) dequeue(committed []byte) {
 	if c.next != c.end() {
 		panic(fmt.Sprintf("quorum: nothing is pending, but the next offset is %d and the committed log ends at %d", c.next, c.end()))
 	}
-	c.pending = c.committed()
+	if c.transaction == nil { // else the committed image stands still
+		c.pending = c.committed()
+	}
 }
 
 // stepLoaded replaces the state by a snapshot's.

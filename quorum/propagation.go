@@ -35,7 +35,7 @@ const (
 type observedBroker struct {
 	id       kafka.BrokerID
 	epoch    kafka.BrokerEpoch
-	unfenced bool // only then replies wait for it
+	unfenced bool // and it applies the log: only then replies wait for it
 	// endpoints are those at which it can be probed, best first.
 	endpoints []image.Endpoint
 
@@ -102,7 +102,8 @@ func (l *observedBrokers) changed(after *image.Image) {
 		if b == nil {
 			b = &observedBroker{id: r.ID, epoch: r.Epoch, endpoints: probeEndpoints(r.Endpoints, l.preferred), applied: kafka.NoOffset}
 		}
-		b.unfenced = !r.Fenced
+		// A broker in ZooKeeper mode follows control requests, not the log.
+		b.unfenced = !r.Fenced && !r.IsMigratingZkBroker
 		list = append(list, b)
 	}
 	l.list = list

@@ -16,6 +16,7 @@ func (c *Config) registration() *kmsg.ControllerRegistrationRequest {
 	req := kmsg.NewPtrControllerRegistrationRequest()
 	req.ControllerID = int32(c.Self)
 	req.IncarnationID = c.Incarnation
+	req.ZkMigrationReady = c.Settings.ZooKeeperMigration
 	for _, e := range c.Endpoints {
 		l := kmsg.NewControllerRegistrationRequestListener()
 		l.Name, l.Host, l.Port, l.SecurityProtocol = e.Name, e.Host, e.Port, e.SecurityProtocol

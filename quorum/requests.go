@@ -6,6 +6,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"kvorum/internal/kafka"
+	"kvorum/metadatalog/image"
 	"kvorum/protocol/errors"
 	"kvorum/quorum/controller"
 )
@@ -16,6 +17,10 @@ type decider struct {
 	// visible is true for changes that a client looks for right after: the reply
 	// waits until the brokers have fetched them (read your writes).
 	visible bool
+	// preMigration is true for what is answered before ZooKeeper has been copied
+	// (QuorumController's RUNS_IN_PREMIGRATION): reads, and what keeps brokers and
+	// controllers registered.
+	preMigration bool
 	// after notes soft state once the decision stands; nil for most.
 	after func(c *Core, ev Request, resp kmsg.Response)
 }
@@ -30,7 +35,7 @@ func bind[Q kmsg.Request, S kmsg.Response](decide func(controller.Input, Q) (con
 
 // read gives an answer that changes nothing the shape of the table.
 func read[Q kmsg.Request, S kmsg.Response](answer func(controller.Input, Q) S) decider {
-	return decider{decide: func(in controller.Input, req kmsg.Request) (controller.Decision, kmsg.Response) {
+	return decider{preMigration: true, decide: func(in controller.Input, req kmsg.Request) (controller.Decision, kmsg.Response) {
 		return controller.Decision{}, answer(in, req.(Q))
 	}}
 }
@@ -39,6 +44,12 @@ func read[Q kmsg.Request, S kmsg.Response](answer func(controller.Input, Q) S) d
 func seen[Q kmsg.Request, S kmsg.Response](decide func(controller.Input, Q) (controller.Decision, S)) decider {
 	d := bind(decide)
 	d.visible = true
+	return d
+}
+
+// early is a decider with preMigration.
+func early(d decider) decider {
+	d.preMigration = true
 	return d
 }
 
@@ -61,13 +72,13 @@ var deciders = map[int16]decider{
 	kmsg.AlterPartitionAssignments.Int16():  seen(controller.AlterPartitionReassignments),
 	kmsg.ListPartitionReassignments.Int16(): read(controller.ListPartitionReassignments),
 	kmsg.UpdateFeatures.Int16():             seen(controller.UpdateFeatures),
-	kmsg.UnregisterBroker.Int16():           seen(controller.UnregisterBroker),
+	kmsg.UnregisterBroker.Int16():           early(seen(controller.UnregisterBroker)),
 	kmsg.AlterPartition.Int16():             bind(controller.AlterPartition),
 	kmsg.AssignReplicasToDirs.Int16():       bind(controller.AssignReplicasToDirs),
 	kmsg.AllocateProducerIDs.Int16():        bind(controller.AllocateProducerIDs),
-	kmsg.ControllerRegistration.Int16():     bind(controller.RegisterController),
-	kmsg.BrokerRegistration.Int16():         {decide: bind(controller.RegisterBroker).decide, after: afterRegistration},
-	kmsg.BrokerHeartbeat.Int16():            {decide: bind(controller.Heartbeat).decide, after: afterHeartbeat},
+	kmsg.ControllerRegistration.Int16():     early(bind(controller.RegisterController)),
+	kmsg.BrokerRegistration.Int16():         {preMigration: true, decide: bind(controller.RegisterBroker).decide, after: afterRegistration},
+	kmsg.BrokerHeartbeat.Int16():            {preMigration: true, decide: bind(controller.Heartbeat).decide, after: afterHeartbeat},
 }
 
 // stepRequest decides a request and parks its reply until what it was decided
@@ -99,11 +110,21 @@ func (c *Core) stepRequest(ev Request) {
 	if !ok {
 		panic(fmt.Sprintf("quorum: API %s (%d) is bound to the loop, which has no decision for it", kmsg.NameForKey(ev.Body.Key()), ev.Body.Key()))
 	}
+	if !d.preMigration && c.pending.ZkMigrationState() == image.ZkPreMigration {
+		refuse(errors.New(errors.NotController, "The controller is in pre-migration mode: nothing is changed before ZooKeeper has been copied"))
+		return
+	}
 	in := c.input(ev.Caller)
+	in.Image = c.visible()
 	spent := c.mutations.of(c.now, c.pending, ev.Caller, ev.Body)
 	in.Mutate = spent.take
 	decision, response := d.decide(in, ev.Body)
 	spent.announce(response)
+	if c.transaction != nil && len(decision.Records) > 0 {
+		c.heardWithin(ev)
+		refuse(errors.New(errors.RequestTimedOut, "ZooKeeper is being copied: try again"))
+		return
+	}
 	if err := c.apply(decision); err != nil {
 		code, message := errors.From(err)
 		text := code.Message()

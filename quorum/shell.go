@@ -85,14 +85,17 @@ type ControllerConfig struct {
 	Authorize Authorizer
 	// Audit takes what was forwarded in Envelopes, which the listener cannot look
 	// into; nil takes nothing.
-	Audit  *listener.Audit
-	Logger *slog.Logger
+	Audit *listener.Audit
+	// Migration is told of everything that a migration from ZooKeeper depends on;
+	// nil where there is none.
+	Migration Migration
+	Logger    *slog.Logger
 }
 
 // queued is an event on its way to the loop.
 type queued struct {
 	event Event
-	reply chan<- Reply // for a Request
+	reply chan<- Reply // for a Request or a MigrationBatch
 	// ping, where it is not nil, is all there is: it is closed.
 	ping chan<- struct{}
 }
@@ -240,11 +243,13 @@ func (c *Controller) handle(q queued) error {
 		close(q.ping)
 		return nil
 	}
-	if r, ok := q.event.(Request); ok {
-		c.waiting[r.ID] = q.reply
-	}
-	if r, ok := q.event.(Cancelled); ok {
-		delete(c.waiting, r.ID)
+	switch ev := q.event.(type) {
+	case Request:
+		c.waiting[ev.ID] = q.reply
+	case MigrationBatch:
+		c.waiting[ev.ID] = q.reply
+	case Cancelled:
+		delete(c.waiting, ev.ID)
 	}
 	return c.step(q.event)
 }
@@ -264,7 +269,9 @@ func (c *Controller) step(ev Event) error {
 	}
 	c.gathered.add(out.Changes) // before the state can be seen
 	if out.State != nil {
+		before := c.State()
 		c.publish(out.State)
+		c.tellMigration(before, out.State)
 	}
 	for _, r := range out.Replies {
 		if ch, ok := c.waiting[r.ID]; ok {

@@ -463,6 +463,8 @@ func describeEvent(ev Event) string {
 		return "committed " + describeBatches(ev.Batches)
 	case Loaded:
 		return fmt.Sprintf("loaded %v", ev.ID)
+	case MigrationBatch:
+		return fmt.Sprintf("batch %d of a migration: %d records", ev.ID, len(ev.Records))
 	case Request:
 		return fmt.Sprintf("request %d: %s", ev.ID, kmsg.NameForKey(ev.Body.Key()))
 	}
@@ -481,6 +483,9 @@ func describeBatches(data []byte) string {
 func describeReply(r Reply) string {
 	if r.Err != nil {
 		return fmt.Sprintf("%d: %s", r.ID, r.Err.Error())
+	}
+	if r.Response == nil {
+		return fmt.Sprintf("%d: the log's end is %d", r.ID, r.End)
 	}
 	return fmt.Sprintf("%d: %s", r.ID, strings.TrimPrefix(fmt.Sprintf("%T", r.Response), "*kmsg."))
 }

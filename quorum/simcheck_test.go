@@ -28,7 +28,9 @@ func violated(format string, args ...any) { panic(simViolation(fmt.Sprintf(forma
 // simKnowledge is what the simulation knows and no controller does.
 type simKnowledge struct {
 	asked map[uint64]*simAsked
-	order []*simAsked
+	// migrations are the batches of migrations that are not answered, by id.
+	migrations map[uint64]*simNode
+	order      []*simAsked
 
 	// world is the fold of the whole log; the maps are what it has ever held.
 	world  *replay.Replayer
@@ -106,7 +108,7 @@ func (t *simTotals) mustHaveSeenEverything(tb testing.TB, seeds uint64) {
 
 func newSimKnowledge() simKnowledge {
 	return simKnowledge{
-		asked: map[uint64]*simAsked{}, world: replay.New(nil),
+		asked: map[uint64]*simAsked{}, migrations: map[uint64]*simNode{}, world: replay.New(nil),
 		topics: map[kafka.TopicID]bool{}, names: map[string]bool{}, epochs: map[brokerIncarnation]bool{}, blocks: map[int64]bool{},
 		hashes: map[kafka.Offset][sha256.Size]byte{}, leaders: map[kafka.LeaderEpoch]kafka.NodeID{},
 	}
@@ -167,7 +169,7 @@ func (s *sim) watchTransactions(v batch.View) {
 		case *record.AbortTransactionRecord:
 			s.transaction = 0
 			s.totals.Aborted++
-		case *record.TopicRecord, *record.PartitionRecord, *record.FeatureLevelRecord, *record.ConfigRecord:
+		case *record.TopicRecord, *record.PartitionRecord, *record.FeatureLevelRecord, *record.ConfigRecord, *record.ZkMigrationStateRecord:
 		default:
 			if s.transaction != 0 {
 				violated("%s at offset %d is inside of a transaction", m.Record.RecordName(), it.Offset())
@@ -323,7 +325,7 @@ func (s *sim) checkPending(n *simNode) {
 	if at != c.next || size != c.bytes {
 		violated("node %d: its queue ends at %d with %d bytes, it thinks %d and %d", n.id, at, size, c.next, c.bytes)
 	}
-	if !image.Diff(c.pending, fold.Image()).Empty() {
+	if !image.Diff(c.visible(), fold.Image()).Empty() {
 		violated("node %d: the pending image is not the fold of what is committed and queued", n.id)
 	}
 }
@@ -331,6 +333,13 @@ func (s *sim) checkPending(n *simNode) {
 // checkReply checks one reply; renounced says that the core stopped being active
 // in the same step, so that it no longer knows about the brokers.
 func (s *sim) checkReply(n *simNode, r Reply, renounced bool) {
+	if from, ok := s.migrations[r.ID]; ok {
+		delete(s.migrations, r.ID)
+		if from != n || r.Response != nil || r.Err == nil && r.End > n.core.end() {
+			violated("node %d answers the batch %d of a migration with %+v, committed is %d", n.id, r.ID, r, n.core.end())
+		}
+		return
+	}
 	q := s.asked[r.ID]
 	switch {
 	case q == nil:
@@ -386,7 +395,7 @@ func (s *sim) checkSeen(n *simNode, q *simAsked) {
 				continue // that process is gone, as the controller will read in the log
 			}
 		}
-		if b.Fenced || seen >= q.need {
+		if (b.Fenced || b.IsMigratingZkBroker) || seen >= q.need {
 			continue
 		}
 		if q.commitMs == 0 || s.now < q.commitMs+simWait {

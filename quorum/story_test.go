@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -20,7 +21,7 @@ import (
 
 // TestStories runs scripts of three cores. The commands:
 //
-//	start [limits=real] [death]  three new controllers, 100 to 102, which fence on proof of death
+//	start [limits=real] [death] [migrates]  three new controllers, 100 to 102, which fence on proof of death, or are there for a migration from ZooKeeper
 //	elect N                   raft elects N; nobody has heard of it
 //	hear N                    N hears who leads
 //	place [COUNT]             the oldest proposals come into the log
@@ -29,6 +30,7 @@ import (
 //	settle N                  N learns the outcome of its oldest proposal
 //	rest                      all of the above until nothing happens
 //	create N NAME PARTITIONS  a request to N; register N BROKER, unfence N BROKER, list N likewise
+//	migrate N ID RECORD...    a batch of a migration: begin, end, abort, a state, or tID for a topic
 //	fetch N BROKER            a broker has fetched all that N has
 //	answer N BROKER OFFSET    a broker answers N's probe: it has applied OFFSET
 //	mute N BROKER             N's probe of a broker has failed
@@ -52,11 +54,11 @@ func TestStories(t *testing.T) {
 // story is a sim whose events come from a script.
 type story struct {
 	*sim
-	real, death bool
+	real, death, migrates bool
 }
 
 func newStory(d *datadriven.TestData) *story {
-	s := &story{sim: newSim(0, nil), real: d.HasArg("limits"), death: d.HasArg("death")}
+	s := &story{sim: newSim(0, nil), real: d.HasArg("limits"), death: d.HasArg("death"), migrates: d.HasArg("migrates")}
 	s.told = true
 	for _, n := range s.nodes {
 		s.limit(n)
@@ -69,6 +71,10 @@ func (s *story) limit(n *simNode) {
 		n.core.limits = defaultLimits
 	}
 	n.core.cfg.Settings.FenceOnDeath = s.death
+	if s.migrates {
+		n.core.cfg.Bootstrap = controller.BootstrapRecords(image.MV39IV0, nil, nil)
+		n.core.cfg.Settings.ZooKeeperMigration, n.core.cfg.Settings.InterBrokerListener = true, "PLAINTEXT"
+	}
 }
 
 func (s *story) node(t *testing.T, d *datadriven.TestData) *simNode {
@@ -157,6 +163,14 @@ func (s *story) command(t *testing.T, d *datadriven.TestData) (out string) {
 		s.boot(n)
 		s.limit(n)
 		s.tell("%d: restarts", n.id)
+	case "migrate":
+		n := s.node(t, d)
+		ev := MigrationBatch{ID: uint64(s.argument(t, d, 1)), Epoch: n.core.epoch}
+		for _, arg := range d.CmdArgs[2:] {
+			ev.Records = append(ev.Records, migrationRecord(t, d, arg.Key))
+		}
+		s.migrations[ev.ID] = n
+		s.step(n, ev)
 	case "log":
 		from := int64(0)
 		d.MaybeScanArgs(t, "from", &from)
@@ -192,7 +206,16 @@ func (s *story) request(t *testing.T, d *datadriven.TestData, n *simNode) kmsg.R
 		return simCreate(d.CmdArgs[1].Key, int(s.argument(t, d, 2)))
 	case "register":
 		b := kafka.BrokerID(s.argument(t, d, 1))
-		return simRegistration(b, kafka.UUID{0: 5, 15: byte(b)})
+		q := simRegistration(b, kafka.UUID{0: 5, 15: byte(b)})
+		if d.HasArg("zookeeper") {
+			q.IsMigratingZkBroker = true
+			for i := range q.Features {
+				if f := &q.Features[i]; f.Name == image.FeatureMetadataVersion {
+					f.MinSupportedVersion, f.MaxSupportedVersion = int16(image.MV39IV0), int16(image.MV39IV0)
+				}
+			}
+		}
+		return q
 	case "unfence":
 		b := n.core.committed().Broker(kafka.BrokerID(s.argument(t, d, 1)))
 		return simHeartbeat(b.ID, b.Epoch, n.core.end(), false)
@@ -201,6 +224,26 @@ func (s *story) request(t *testing.T, d *datadriven.TestData, n *simNode) kmsg.R
 	}
 	d.Fatalf(t, "unknown command %s", d.Cmd)
 	return nil
+}
+
+// migrationRecord is a record that a migration appends.
+func migrationRecord(t *testing.T, d *datadriven.TestData, name string) record.Message {
+	states := map[string]int8{"NONE": image.ZkNone, "MIGRATION": image.ZkMigration, "PRE_MIGRATION": image.ZkPreMigration, "POST_MIGRATION": image.ZkPostMigration}
+	switch state, ok := states[name]; {
+	case ok:
+		return record.Message{Record: &record.ZkMigrationStateRecord{ZkMigrationState: state}}
+	case name == "begin":
+		return record.Message{Record: &record.BeginTransactionRecord{}}
+	case name == "end":
+		return record.Message{Record: &record.EndTransactionRecord{}}
+	case name == "abort":
+		return record.Message{Record: &record.AbortTransactionRecord{}}
+	}
+	id, err := strconv.Atoi(strings.TrimPrefix(name, "t"))
+	if err != nil {
+		d.Fatalf(t, "%s is no record of a migration", name)
+	}
+	return record.Message{Record: &record.TopicRecord{Name: name, TopicID: kafka.TopicID{15: byte(id)}}}
 }
 
 func (s *story) placeFirst() {

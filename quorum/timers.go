@@ -61,7 +61,7 @@ const maxTimerRounds = 4
 
 // runTimers takes the decisions that are due.
 func (c *Core) runTimers() {
-	if c.role != active {
+	if c.role != active || c.transaction != nil {
 		return
 	}
 	for i := range c.timers {
@@ -99,7 +99,10 @@ func (c *Core) nextWake() int64 {
 	if due := c.deaths.nextMs(); c.role == active && due > 0 && (next == 0 || due < next) {
 		next = due
 	}
-	if c.role != active || c.bytes > c.limits.pendingBytes {
+	if c.role == active && c.transaction != nil && (next == 0 || c.transaction.dueMs < next) {
+		next = c.transaction.dueMs
+	}
+	if c.role != active || c.bytes > c.limits.pendingBytes || c.transaction != nil {
 		return next // no timer runs: runTimers
 	}
 	for i := range c.timers {

@@ -179,7 +179,15 @@ func (im *Image) MetadataVersion() MetadataVersion {
 	return MetadataVersion(im.features[FeatureMetadataVersion])
 }
 
-// ZkMigrationState is the last ZkMigrationStateRecord's state, 0 (NONE) if there
+// The states of a migration from ZooKeeper (ZkMigrationState, KIP-866).
+const (
+	ZkNone          int8 = 0 // the cluster never was on ZooKeeper
+	ZkMigration     int8 = 1 // ZooKeeper has been copied, and gets what changes
+	ZkPreMigration  int8 = 2 // ZooKeeper is to be copied; nothing else may change
+	ZkPostMigration int8 = 3 // ZooKeeper is done with
+)
+
+// ZkMigrationState is the last ZkMigrationStateRecord's state, ZkNone if there
 // was none.
 func (im *Image) ZkMigrationState() int8 { return im.zkState }
 

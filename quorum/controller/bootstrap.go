@@ -75,21 +75,29 @@ const (
 // end and abort a transaction are for whoever reads the log: they are appended,
 // but not folded into an image.
 //
+// The state of a migration from ZooKeeper follows the controller's own key, by the
+// rules of migrationAtActivation. note is for the log of the controller.
+//
 // An error means that the log and its metadata.version contradict each other,
 // or that the bootstrap records are unusable: such a controller cannot be
 // active.
-func Activate(in Input, bootstrap []record.Message, openTransaction bool) (Decision, error) {
+func Activate(in Input, bootstrap []record.Message, openTransaction bool) (d Decision, note string, err error) {
 	level := in.Image.MetadataVersion()
 	fresh := level == 0
 	if fresh {
 		var err error
 		if level, err = bootstrapLevel(bootstrap); err != nil {
-			return Decision{}, err
+			return Decision{}, "", err
+		}
+		if in.Settings.ZooKeeperMigration {
+			if err := CheckMigrationVersion(level); err != nil {
+				return Decision{}, "", err
+			}
 		}
 	}
 	transactions := level >= image.MV36IV1
 	if openTransaction && !transactions {
-		return Decision{}, fmt.Errorf("a metadata transaction is open at offset %d, but %s has no transactions: the log is not one that Kafka or kvorum wrote",
+		return Decision{}, "", fmt.Errorf("a metadata transaction is open at offset %d, but %s has no transactions: the log is not one that Kafka or kvorum wrote",
 			in.NextOffset, level)
 	}
 	var out []record.Message
@@ -98,7 +106,8 @@ func Activate(in Input, bootstrap []record.Message, openTransaction bool) (Decis
 		out = append(out, message(&record.AbortTransactionRecord{Reason: &reason}))
 	}
 	if !fresh {
-		return Decision{Records: out, Atomic: true}, nil
+		state, note, err := migrationAtActivation(in)
+		return Decision{Records: append(out, state...), Atomic: true}, note, err
 	}
 	if transactions {
 		name := bootstrapTransaction
@@ -109,7 +118,7 @@ func Activate(in Input, bootstrap []record.Message, openTransaction bool) (Decis
 	if transactions {
 		out = append(out, message(&record.EndTransactionRecord{}))
 	}
-	return Decision{Records: out, Atomic: !transactions}, nil
+	return Decision{Records: out, Atomic: !transactions}, "", nil
 }
 
 // bootstrapLevel is the metadata.version that bootstrap records set.
@@ -135,12 +144,16 @@ func bootstrapFeature(bootstrap []record.Message, name string) int16 {
 }
 
 // bootstrapExtras are what the controller adds to the bootstrap records: with
-// 3.x, that this cluster does not come from ZooKeeper; with eligible leader
+// 3.x, whether this cluster is to come from ZooKeeper; with eligible leader
 // replicas, the cluster-wide min.insync.replicas that they are defined by.
 func bootstrapExtras(in Input, level image.MetadataVersion, bootstrap []record.Message) []record.Message {
 	var out []record.Message
 	if level >= image.MV36IV1 && level <= image.MV39IV0 {
-		out = append(out, message(&record.ZkMigrationStateRecord{ZkMigrationState: zkNone}))
+		state := image.ZkNone
+		if in.Settings.ZooKeeperMigration {
+			state = image.ZkPreMigration
+		}
+		out = append(out, message(&record.ZkMigrationStateRecord{ZkMigrationState: state}))
 	}
 	if bootstrapFeature(bootstrap, image.FeatureELRVersion) > 0 {
 		value := "1"

@@ -52,7 +52,7 @@ func TestActivate(t *testing.T) {
 			if test.level > 0 {
 				bootstrap = BootstrapRecords(test.level, DefaultFeatures(test.level), credential)
 			}
-			d, err := Activate(in, bootstrap, test.open)
+			d, _, err := Activate(in, bootstrap, test.open)
 			if err != nil {
 				if test.want == "" || !strings.Contains(err.Error(), test.want) || d.Records != nil {
 					t.Errorf("%v", err)
@@ -69,7 +69,7 @@ func TestActivate(t *testing.T) {
 func TestBootstrapTakesMinISRFromTheFile(t *testing.T) {
 	for static, want := range map[string]string{"": "1", "2": "2", " 3 ": "3", "x": "1"} {
 		in := Input{Image: image.Empty(), Settings: &Settings{Static: map[string]string{"min.insync.replicas": static}}}
-		d, err := Activate(in, BootstrapRecords(30, DefaultFeatures(30), nil), false)
+		d, _, err := Activate(in, BootstrapRecords(30, DefaultFeatures(30), nil), false)
 		if err != nil {
 			t.Fatal(err)
 		}

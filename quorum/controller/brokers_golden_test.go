@@ -263,7 +263,7 @@ func activated(t testing.TB, in Input, wrote []record.Message) Decision {
 			bootstrap = append(bootstrap, m)
 		}
 	}
-	d, err := Activate(in, bootstrap, false)
+	d, _, err := Activate(in, bootstrap, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -96,6 +96,8 @@ type Settings struct {
 	NumPartitions            int32                // num.partitions
 	DefaultReplicationFactor int16                // default.replication.factor
 	DeleteTopicEnable        bool                 // delete.topic.enable
+	ZooKeeperMigration       bool                 // zookeeper.metadata.migration.enable
+	InterBrokerListener      string               // inter.broker.listener.name, which brokers in ZooKeeper mode must have
 	AuthorizerConfigured     bool                 // authorizer.class.name is set
 	DelegationTokenSecret    []byte               // delegation.token.secret.key; nil: tokens are disabled
 	DelegationTokenMaxMs     int64                // delegation.token.max.lifetime.ms

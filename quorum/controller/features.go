@@ -216,7 +216,7 @@ var lossyLevels = [...]image.MetadataVersion{1, 3, 5, 6, 7, 8, 11, 13, 14, 15, 1
 // never got around to unsafe downgrades.
 func checkMetadataVersion(im *image.Image, level image.MetadataVersion, kind upgradeType) *errors.Error {
 	current := im.MetadataVersion()
-	if zk := im.ZkMigrationState(); zk == 1 || zk == 2 { // MIGRATION, PRE_MIGRATION
+	if zk := im.ZkMigrationState(); zk == image.ZkMigration || zk == image.ZkPreMigration {
 		return errors.New(errors.InvalidUpdateVersion,
 			"Invalid metadata.version %d. Unable to modify metadata.version while a ZK migration is in progress.", level)
 	}

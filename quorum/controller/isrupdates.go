@@ -11,13 +11,6 @@ import (
 	"kvorum/metadatalog/record"
 )
 
-// The states of a ZooKeeper migration (ZkMigrationState) that rules depend on.
-const (
-	zkNone         int8 = 0
-	zkMigration    int8 = 1
-	zkPreMigration int8 = 2
-)
-
 // partitionPass collects one decision's changes of partitions. A partition that
 // was changed is seen as changed by the decision's later steps, so that a
 // broker that fails in two ways at once (fenced, and a directory gone) leaves

@@ -72,7 +72,7 @@ func rulesOf(img *image.Image) partitionRules {
 	return partitionRules{
 		mv:          img.MetadataVersion(),
 		elr:         img.ELREnabled(),
-		migratingZk: img.ZkMigrationState() == zkMigration || img.ZkMigrationState() == zkPreMigration,
+		migratingZk: img.ZkMigrationState() == image.ZkMigration || img.ZkMigrationState() == image.ZkPreMigration,
 		defaultDirectory: func(id kafka.BrokerID) kafka.DirectoryID {
 			return defaultDirectory(img, id)
 		},

@@ -43,7 +43,7 @@ func registerBroker(in Input, req *kmsg.BrokerRegistrationRequest) ([]record.Mes
 	level := in.Image.MetadataVersion()
 	r := &record.RegisterBrokerRecord{
 		BrokerID: id, IncarnationID: req.IncarnationID, Rack: req.Rack, EndPoints: brokerEndpoints(req.Listeners),
-		Features: brokerFeatures(req.Features),
+		Features: brokerFeatures(req.Features), IsMigratingZkBroker: req.IsMigratingZkBroker,
 	}
 	if level >= image.MV37IV2 {
 		r.LogDirs = directoryIDs(req.LogDirs)
@@ -80,11 +80,8 @@ func checkRegistration(in Input, req *kmsg.BrokerRegistrationRequest, existing *
 		return errors.New(errors.DuplicateBrokerRegistration, "Another broker is registered with broker id %d. "+
 			"If the broker was recently restarted, this resolves itself when the session of its last run expires.", req.BrokerID)
 	}
-	if req.IsMigratingZkBroker {
-		return errors.New(errors.BrokerIDNotRegistered, "Controller does not support registering ZK brokers.")
-	}
-	if in.Image.ZkMigrationState() == zkPreMigration {
-		return errors.New(errors.BrokerIDNotRegistered, "Controller is in pre-migration mode and cannot register KRaft brokers until the metadata migration is complete.")
+	if err := checkMode(in, req); err != nil {
+		return err
 	}
 	if max(len(req.Listeners), len(req.Features), len(req.LogDirs)) > maxRegistrationItems {
 		return errors.New(errors.InvalidRegistration, "More than %d listeners, features or directories in request", maxRegistrationItems)

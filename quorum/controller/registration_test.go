@@ -50,7 +50,7 @@ func TestRegistrationIsRefused(t *testing.T) {
 		}, errors.None},
 		{"ZooKeeper broker", 21, func(_ *world, r *request) { r.IsMigratingZkBroker = true }, errors.BrokerIDNotRegistered},
 		{"before the migration", 21, func(w *world, _ *request) {
-			w.apply(Decision{Records: []record.Message{message(&record.ZkMigrationStateRecord{ZkMigrationState: zkPreMigration})}})
+			w.apply(Decision{Records: []record.Message{message(&record.ZkMigrationStateRecord{ZkMigrationState: image.ZkPreMigration})}})
 		}, errors.BrokerIDNotRegistered},
 
 		{"no directory", 17, func(_ *world, r *request) { r.LogDirs = nil }, errors.InvalidRegistration},

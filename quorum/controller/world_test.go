@@ -36,7 +36,7 @@ func newWorld(t testT, level image.MetadataVersion, features map[string]int16) *
 		Image: image.Empty(), NowMs: 1_000_000, Rand: rand.New(rand.NewPCG(1, 2)), Sessions: NewSessions(), KRaftVersion: 1,
 		Settings: &Settings{ClusterID: "cluster", NodeID: 1, SessionTimeoutMs: worldTimeout, Static: map[string]string{}},
 	}}
-	d, err := Activate(w.in, BootstrapRecords(level, features, nil), false)
+	d, _, err := Activate(w.in, BootstrapRecords(level, features, nil), false)
 	if err != nil {
 		t.Fatal(err)
 	}
