@@ -66,6 +66,7 @@ type fetchCore struct {
 	next    int // the bootstrap address to ask next
 	failing int // failures in a row
 
+	peers    peerTurn
 	download *download // of a snapshot; nil if there is none
 	busy     bool
 	dueMs    int64
@@ -115,6 +116,7 @@ type chunk struct {
 // a write and a wait.
 type fetchEffects struct {
 	address  string // of fetch or snapshot
+	peer     bool   // it is another broker's
 	fetch    *kmsg.FetchRequest
 	snapshot *kmsg.FetchSnapshotRequest
 	// store is whole committed batches that follow the log, to be durable and acted
@@ -150,7 +152,11 @@ func (c *fetchCore) step(nowMs int64, ev any) fetchEffects {
 	case fetchStarted, fetchTick:
 	case fetchAnswered:
 		c.busy = false
-		c.stepFetched(nowMs, ev, &out)
+		if c.peers.asked {
+			c.stepPeer(nowMs, ev, &out)
+		} else {
+			c.stepFetched(nowMs, ev, &out)
+		}
 	case snapshotAnswered:
 		c.busy = false
 		c.stepSnapshot(nowMs, ev, &out)
@@ -177,6 +183,9 @@ func (c *fetchCore) act(nowMs int64, out *fetchEffects) {
 			c.caughtUp, out.caughtUp = true, true
 		}
 		c.busy = true
+		if c.askPeer(out) {
+			return
+		}
 		out.address = c.target()
 		if c.download != nil {
 			out.snapshot = c.snapshotRequest()
@@ -229,6 +238,7 @@ func (c *fetchCore) retry(nowMs int64, out *fetchEffects, format string, args ..
 		out.note = fmt.Sprintf(format, args...)
 	}
 	c.leader = Leader{ID: kafka.NoNode}
+	c.peers.controllerFailed(len(c.cfg.bootstrap))
 	c.dueMs = nowMs + min(c.cfg.backoffMs<<min(c.failing-1, 6), maxFailurePause)
 }
 

@@ -30,6 +30,12 @@ func TestFetch(t *testing.T) {
 				}, kafka.Offset(end), kafka.LeaderEpoch(epoch))
 				return ""
 			}
+			if d.Cmd == "peers" {
+				var n int
+				d.ScanArgs(t, "n", &n)
+				c.setPeers([]string{"peer1:1", "peer2:1"}[:n])
+				return ""
+			}
 			var now int64
 			d.ScanArgs(t, "at", &now)
 			return tellFetch(c, c.step(now, fetchEvent(t, d)))

@@ -17,6 +17,7 @@ import (
 	"kvorum/internal/clock"
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog"
+	"kvorum/metadatalog/image"
 	"kvorum/metadatalog/nodedir"
 	"kvorum/metadatalog/record"
 	"kvorum/metadatalog/replay"
@@ -52,6 +53,8 @@ type fetcher struct {
 	unreachable chan struct{}
 	begin       sync.Once
 	silent      map[string]bool // addresses that could not be reached
+	// peers finds the other brokers in an image; nil where they are not asked.
+	peers func(*image.Image) []string
 
 	mu     sync.Mutex
 	header snapshot.Header // the newest control records
@@ -83,6 +86,11 @@ func openFetcher(cfg *Config, learned func(Leader), logger *slog.Logger) (*fetch
 		learned: learned, store: store, snapshots: snapshots, applied: &appliedLog{Store: store, changed: make(chan struct{})},
 		snapshotBytes: cfg.Node.Metadata.SnapshotBytes, caughtUp: make(chan struct{}), following: make(chan struct{}), unreachable: make(chan struct{}), silent: map[string]bool{},
 		retention: snapshot.Retention{MaxBytes: cfg.Node.Metadata.RetentionBytes, MaxAgeMs: cfg.Node.Metadata.Retention.Milliseconds()},
+	}
+	if own.ServeWithoutQuorum {
+		f.peers = func(im *image.Image) []string {
+			return peerAddresses(im, kafka.BrokerID(cfg.Node.ID), own.InterBroker)
+		}
 	}
 	f.loader = replay.NewLoader(replay.Options{Log: f.applied, Snapshots: snapshots, Observe: f.observe})
 	return f, nil
@@ -122,13 +130,24 @@ func (f *fetcher) follow() { f.begin.Do(func() { close(f.following) }) }
 // empty reports whether there is nothing to follow.
 func (f *fetcher) empty() bool { return f.store.EndOffset() == 0 }
 
-// unanswered notes that an address could not be reached. When none of them can, it
-// says so once.
+// unanswered notes that a controller's address could not be reached.
 func (f *fetcher) unanswered(address string) {
-	if f.silent == nil {
+	if f.silent != nil {
+		f.silent[address] = true
+	}
+}
+
+// lookAround tells the core where the other brokers are, as far as the image knows.
+// When no controller can be reached and they have given what they have, it says so
+// once.
+func (f *fetcher) lookAround() {
+	im := f.loader.Image()
+	if f.peers != nil {
+		f.core.setPeers(f.peers(im))
+	}
+	if f.silent == nil || im.At().Offset < 0 || !f.core.peersOver() {
 		return
 	}
-	f.silent[address] = true
 	if all := f.core.cfg.bootstrap; !slices.ContainsFunc(all, func(a string) bool { return !f.silent[a] }) {
 		f.silent = nil
 		close(f.unreachable)
@@ -139,6 +158,9 @@ func (f *fetcher) fetch(ctx context.Context) error {
 	started := time.Now()
 	var ev any = fetchStarted{}
 	for ctx.Err() == nil {
+		if f.core.failing > 0 {
+			f.lookAround()
+		}
 		out := f.core.step(time.Since(started).Milliseconds(), ev)
 		if out.note != "" {
 			f.logger.Warn(out.note)
@@ -153,7 +175,7 @@ func (f *fetcher) fetch(ctx context.Context) error {
 		var err error
 		switch {
 		case out.fetch != nil:
-			ev = f.askFetch(ctx, out.address, out.fetch)
+			ev = f.askFetch(ctx, out.address, out.peer, out.fetch)
 		case out.snapshot != nil:
 			ev = f.askSnapshot(ctx, out.address, out.snapshot)
 		case out.store != nil:
@@ -171,8 +193,8 @@ func (f *fetcher) fetch(ctx context.Context) error {
 	return nil
 }
 
-func (f *fetcher) askFetch(ctx context.Context, address string, req *kmsg.FetchRequest) fetchAnswered {
-	body, err := f.exchange(ctx, address, req)
+func (f *fetcher) askFetch(ctx context.Context, address string, peer bool, req *kmsg.FetchRequest) fetchAnswered {
+	body, err := f.exchange(ctx, address, peer, req)
 	if err != nil {
 		return fetchAnswered{address: address, err: err}
 	}
@@ -180,17 +202,25 @@ func (f *fetcher) askFetch(ctx context.Context, address string, req *kmsg.FetchR
 }
 
 func (f *fetcher) askSnapshot(ctx context.Context, address string, req *kmsg.FetchSnapshotRequest) snapshotAnswered {
-	body, err := f.exchange(ctx, address, req)
+	body, err := f.exchange(ctx, address, false, req)
 	if err != nil {
 		return snapshotAnswered{address: address, err: err}
 	}
 	return snapshotAnswered{address: address, resp: body.(*kmsg.FetchSnapshotResponse)}
 }
 
+// peerTimeout bounds a question to another broker, which answers at once from what it
+// has: a dead one is not to keep this one from the controllers.
+const peerTimeout = 500 * time.Millisecond
+
 // exchange sends one request to an address, over the connection that is there
 // where it leads to it.
-func (f *fetcher) exchange(ctx context.Context, address string, req kmsg.Request) (kmsg.Response, error) {
-	ctx, cancel := context.WithTimeout(ctx, f.timeout)
+func (f *fetcher) exchange(ctx context.Context, address string, peer bool, req kmsg.Request) (kmsg.Response, error) {
+	timeout, whose := f.timeout, "controller"
+	if peer {
+		timeout, whose = peerTimeout, "broker"
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if f.conn != nil && f.conn.address != address {
 		f.conn.close()
@@ -198,12 +228,16 @@ func (f *fetcher) exchange(ctx context.Context, address string, req kmsg.Request
 	}
 	if f.conn == nil {
 		var err error
-		if f.conn, err = dialConn(ctx, address, f.clientID); err != nil {
+		if f.conn, err = dialPeer(ctx, whose, address, f.clientID); err != nil {
 			f.conn = nil
-			f.unanswered(address)
+			if !peer {
+				f.unanswered(address)
+			}
 			return nil, err
 		}
-		f.silent = nil
+		if !peer {
+			f.silent = nil
+		}
 	}
 	resp, err := f.conn.do(ctx, req)
 	if err != nil {

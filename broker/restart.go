@@ -207,6 +207,11 @@ func (b *Broker) alone(ctx context.Context) bool {
 	case <-ctx.Done():
 		return false
 	}
+	// The other brokers may have told what happened to this one.
+	if ok, why := b.begun.Serves(b.ownRegistration(ctx)); !ok {
+		b.stay(why)
+		return false
+	}
 	return true
 }
 

@@ -62,10 +62,19 @@ func (b *Broker) openServices() error {
 	b.handlers = handler.New(handler.Config{
 		Self: self, ClusterID: b.cfg.ClusterID, Broker: own,
 		Image: b.publisher.image.Load, Layers: func() config.Layers { return *b.layers.Load() },
-		Replicas: b.replicas, LogDirs: b.dirs, Groups: b.groups, Controllers: b.forwarding, AutoCreate: b.autoCreate, ProducerIDs: b.producerIDs,
+		Replicas: b.replicas, LogDirs: b.dirs, Groups: b.groups, Controllers: b.forwarding, AutoCreate: b.autoCreate, ProducerIDs: b.producerIDs, MetadataLog: b.metadataLog(),
 		Clock: clock.System, Log: b.logger.With("component", "handler"),
 	})
 	return nil
+}
+
+// metadataLog is what other brokers may read while they reach no controller: a copy
+// of what is committed. A combined node has none of its own.
+func (b *Broker) metadataLog() handler.MetadataLog {
+	if b.fetcher == nil || !b.cfg.Node.Broker.ServeWithoutQuorum {
+		return nil
+	}
+	return b.fetcher.store
 }
 
 func (b *Broker) openDirs() error {

@@ -36,6 +36,8 @@ type Config struct {
 	Controllers Controllers
 	AutoCreate  AutoCreate
 	ProducerIDs ProducerIDs
+	// MetadataLog is served to brokers that reach no controller; nil serves nobody.
+	MetadataLog MetadataLog
 
 	// Authorizer decides what clients may do; nil: everything.
 	Authorizer Authorizer
@@ -104,6 +106,9 @@ type call struct {
 func (h *Handlers) Bind(kind protocol.ListenerSet) *protocol.Handlers[listener.Handler] {
 	out := protocol.NewHandlers[listener.Handler](kind)
 	for key, serve := range h.apis() {
+		if key == kmsg.Fetch && kind&protocol.InterBroker != 0 && h.cfg.MetadataLog != nil {
+			serve = h.fetchOrMetadata
+		}
 		out.Bind(protocol.Key(key.Int16()), h.guard(serve))
 	}
 	return out
