@@ -127,28 +127,36 @@ func migrationMarkers(records []record.Message) (begins, closes bool, err *error
 	return begins, closes, nil
 }
 
-// mayMigrate holds the rules by which a migration goes forward: the copy is one
-// transaction of PRE_MIGRATION, whose end says MIGRATION, and outside of it there is
-// only the step to POST_MIGRATION. Nobody checks that later: any value is replayed.
+// mayMigrate holds the rules by which a migration goes on: the copy is one
+// transaction of PRE_MIGRATION, whose end says MIGRATION. A rollback is one of
+// MIGRATION, which keeps everything else out while ZooKeeper is given back, and whose
+// end says NONE; before the copy nothing has to be kept out. Outside of a transaction
+// there are only the steps to POST_MIGRATION and NONE. Nobody checks that later: any
+// value is replayed.
 func (c *Core) mayMigrate(records []record.Message, begins, closes bool) *errors.Error {
 	state, open := c.visible().ZkMigrationState(), c.transaction != nil
-	final := len(records) == 1 && setsZkState(records[0], image.ZkPostMigration)
+	ends, name := image.ZkMigration, "MIGRATION" // what a transaction of this state ends with
+	if state == image.ZkMigration {
+		ends, name = image.ZkNone, "NONE"
+	}
+	migrates := state == image.ZkPreMigration || state == image.ZkMigration
+	single := func(to int8) bool { return len(records) == 1 && setsZkState(records[0], to) }
 	switch {
 	case begins && open:
 		return errors.New(errors.InvalidRequest, "a metadata transaction is open: end or abort it first")
-	case begins && state != image.ZkPreMigration:
-		return errors.New(errors.InvalidRequest, "ZooKeeper can be copied in state PRE_MIGRATION only, not in %d", state)
+	case begins && !migrates:
+		return errors.New(errors.InvalidRequest, "ZooKeeper can be copied or given back in state PRE_MIGRATION or MIGRATION only, not in %d", state)
 	case begins || open:
-		if closes && len(records) > 1 && !slices.ContainsFunc(records, func(m record.Message) bool { return setsZkState(m, image.ZkMigration) }) {
-			return errors.New(errors.InvalidRequest, "the batch that ends the copy does not say MIGRATION")
+		if closes && len(records) > 1 && !slices.ContainsFunc(records, func(m record.Message) bool { return setsZkState(m, ends) }) {
+			return errors.New(errors.InvalidRequest, "the batch that ends the transaction does not say %s", name)
 		}
 		return nil
 	case closes:
 		return errors.New(errors.InvalidRequest, "no metadata transaction is open")
-	case final && state == image.ZkMigration:
+	case single(image.ZkPostMigration) && state == image.ZkMigration, single(image.ZkNone) && migrates:
 		return nil
 	}
-	return errors.New(errors.InvalidRequest, "no metadata transaction is open, and the batch is not the step from MIGRATION to POST_MIGRATION (the state is %d)", state)
+	return errors.New(errors.InvalidRequest, "no metadata transaction is open, and the batch is not the step from MIGRATION to POST_MIGRATION, or back to NONE (the state is %d)", state)
 }
 
 func setsZkState(m record.Message, state int8) bool {

@@ -110,9 +110,15 @@ func (c *Core) stepRequest(ev Request) {
 	if !ok {
 		panic(fmt.Sprintf("quorum: API %s (%d) is bound to the loop, which has no decision for it", kmsg.NameForKey(ev.Body.Key()), ev.Body.Key()))
 	}
-	if !d.preMigration && c.pending.ZkMigrationState() == image.ZkPreMigration {
-		refuse(errors.New(errors.NotController, "The controller is in pre-migration mode: nothing is changed before ZooKeeper has been copied"))
-		return
+	if !d.preMigration {
+		switch state := c.pending.ZkMigrationState(); {
+		case state == image.ZkPreMigration:
+			refuse(errors.New(errors.NotController, "The controller is in pre-migration mode: nothing is changed before ZooKeeper has been copied"))
+			return
+		case state == image.ZkNone && c.cfg.Settings.ZooKeeperMigration:
+			refuse(errors.New(errors.NotController, "The migration was rolled back: ZooKeeper's brokers have a controller of their own again"))
+			return
+		}
 	}
 	in := c.input(ev.Caller)
 	in.Image = c.visible()

@@ -41,7 +41,7 @@ func migrationAtActivation(in Input) (records []record.Message, note string, err
 	enabled := in.Settings.ZooKeeperMigration
 	switch state := in.Image.ZkMigrationState(); {
 	case state == image.ZkNone && enabled:
-		return nil, "", fmt.Errorf("zookeeper.metadata.migration.enable=true, but this cluster was formatted without it and has never been on ZooKeeper: " +
+		return nil, "", fmt.Errorf("zookeeper.metadata.migration.enable=true, but this cluster was formatted without it and has never been on ZooKeeper, or its migration was rolled back: " +
 			"remove the line, or format the controllers anew")
 	case state == image.ZkPreMigration && !enabled:
 		return nil, "this cluster waits for a migration from ZooKeeper and changes nothing before it: set zookeeper.metadata.migration.enable=true and zookeeper.connect on every controller", nil
