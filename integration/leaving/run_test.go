@@ -85,7 +85,8 @@ type metadataLog struct {
 	copies int              // times that the state became MIGRATION
 	// dies, if not nil, is asked before and after a batch is committed whether the
 	// leader is dead from then on.
-	dies func() bool
+	dies   func() bool
+	refuse func() error // a batch; nil for nobody
 }
 
 var errNotLeader = errors.New("not the leader of that epoch")
@@ -162,6 +163,11 @@ func (l *metadataLog) Append(ctx context.Context, e kafka.LeaderEpoch, batch []r
 	defer l.mu.Unlock()
 	if l.leader == nil || e != l.epoch || l.die() {
 		return 0, errNotLeader
+	}
+	if l.refuse != nil {
+		if err := l.refuse(); err != nil {
+			return 0, err
+		}
 	}
 	if err := l.commit(batch); err != nil {
 		l.t.Error(err)

@@ -11,7 +11,7 @@ import (
 // State is where a controller's part in the migration stands.
 type State int8
 
-// The states; their strings are Apache's names.
+// The states; their strings are Apache's names, but for the last three.
 const (
 	Inactive         State = iota // another controller leads
 	WaitForQuorum                 // some controller of the quorum is not ready
@@ -22,13 +22,15 @@ const (
 	DualWrite                     // each image is written to ZooKeeper, and told to its brokers
 	KRaft                         // the migration is over
 	Stopped                       // it cannot go on by itself: Status says why
+	RollingBack                   // ZooKeeper is being given back to its brokers
+	RolledBack                    // it was: this cluster of controllers is of no more use
 )
 
-// String is Apache's name of the state; Stopped has none there.
+// String is the name of the state.
 func (s State) String() string {
 	return [...]string{
 		"INACTIVE", "WAIT_FOR_CONTROLLER_QUORUM", "WAIT_FOR_BROKERS", "BECOME_CONTROLLER",
-		"ZK_MIGRATION", "SYNC_KRAFT_TO_ZK", "DUAL_WRITE", "KRAFT_MODE", "STOPPED",
+		"ZK_MIGRATION", "SYNC_KRAFT_TO_ZK", "DUAL_WRITE", "KRAFT_MODE", "STOPPED", "ROLLING_BACK", "ROLLED_BACK",
 	}[s]
 }
 
@@ -49,6 +51,7 @@ type Driver struct {
 	claimed   bool // ZooKeeper is ours since this leadership began
 	busy      bool // an Action is unanswered
 	waiting   bool // a Retry is on its way
+	leaving   bool // a person has asked to go back
 	retry     time.Duration
 	written   kafka.Offset // what ZooKeeper holds, of this leadership
 	reason    string       // why it is Stopped
@@ -93,6 +96,11 @@ func (d *Driver) Step(e Event) []Effect {
 			return nil
 		}
 		d.waiting = false
+	case RollBack:
+		if e.Epoch != d.epoch {
+			return nil
+		}
+		d.leaving, d.waiting = true, false
 	case Done:
 		if e.Epoch != d.epoch || !d.busy {
 			return nil
@@ -132,6 +140,9 @@ func (d *Driver) done(e Done) []Effect {
 		d.zookeeper, d.looked = e.ZooKeeper, true
 	case BecomeController:
 		d.claimed = true
+	case RollingBack:
+		d.state = RolledBack
+		return nil
 	case Syncing, DualWrite:
 		d.written = e.Written
 		d.state, d.retry = DualWrite, 0
@@ -143,7 +154,8 @@ func (d *Driver) done(e Done) []Effect {
 
 // next is the decision: what is known of the log and of ZooKeeper says what to do.
 func (d *Driver) next() []Effect {
-	if d.state == Inactive || d.state == Stopped || d.state == KRaft {
+	switch d.state {
+	case Inactive, Stopped, KRaft, RolledBack:
 		return nil
 	}
 	if d.log.State == PostMigration {
@@ -153,10 +165,16 @@ func (d *Driver) next() []Effect {
 	if d.busy || d.waiting {
 		return nil
 	}
+	if d.leaving {
+		return d.act(RollingBack, GiveBack)
+	}
 	if !d.claimed {
 		return d.approach()
 	}
 	switch {
+	case d.log.State == None:
+		d.stop("the metadata log says that this cluster does not leave ZooKeeper, while it does: format the controllers anew before the next migration")
+		return nil
 	case d.log.State == Migration && d.state == DualWrite:
 		if d.log.Offset > d.written && !d.log.Open { // the image is that before an open transaction
 			return d.act(DualWrite, Mirror)

@@ -121,3 +121,40 @@ func TestRival(t *testing.T) {
 		t.Fatalf("elected again: %+v", s)
 	}
 }
+
+// TestRollBack: from wherever it is asked for, nothing else is begun; what fails is
+// tried again, and after it nothing happens any more.
+func TestRollBack(t *testing.T) {
+	zk := driver.ZooKeeper{Migration: znode.NoMigration, HasController: true, Controller: byBroker, Brokers: brokers}
+	for name, events := range map[string][]driver.Event{
+		"waiting for the quorum": {driver.Committed{Log: driver.Log{Offset: 4, State: driver.PreMigration, Unready: []kafka.NodeID{3002}}}},
+		"waiting for brokers":    {driver.Committed{Log: driver.Log{Offset: 4, State: driver.PreMigration}}, driver.Done{Epoch: 7, ZooKeeper: zk}},
+		"copying": {driver.Committed{Log: ready(driver.PreMigration, 4)}, driver.Done{Epoch: 7, ZooKeeper: zk}, driver.Done{Epoch: 7},
+			driver.RollBack{Epoch: 7}, driver.Done{Epoch: 7, Failed: true}},
+		"dual write": {driver.Committed{Log: ready(driver.Migration, 4)}, driver.Done{Epoch: 7, ZooKeeper: driver.ZooKeeper{Migration: claimed, HasController: true, Controller: byKRaft}},
+			driver.Done{Epoch: 7}, driver.Done{Epoch: 7, Written: 4}},
+	} {
+		var d driver.Driver
+		d.Step(driver.Elected{Epoch: 7})
+		for _, e := range events {
+			d.Step(e)
+		}
+		if got := d.Step(driver.RollBack{Epoch: 6}); len(got) > 0 {
+			t.Errorf("%s: a rollback of another leadership: %v", name, got)
+		}
+		if got := d.Step(driver.RollBack{Epoch: 7}); !reflect.DeepEqual(got, action(driver.GiveBack)) {
+			t.Errorf("%s: %v", name, got)
+		}
+		if got := d.Step(driver.Done{Epoch: 7, Failed: true}); len(got) != 1 {
+			t.Errorf("%s: after a failure: %v", name, got)
+		}
+		if got := d.Step(driver.Retry{Epoch: 7}); !reflect.DeepEqual(got, action(driver.GiveBack)) {
+			t.Errorf("%s: again: %v", name, got)
+		}
+		d.Step(driver.Committed{Log: ready(driver.None, 900)})
+		got := append(d.Step(driver.Done{Epoch: 7, Log: ready(driver.None, 900)}), d.Step(driver.Committed{Log: ready(driver.None, 901)})...)
+		if len(got) > 0 || d.Status().State != driver.RolledBack {
+			t.Errorf("%s: at the end %v, %+v", name, got, d.Status())
+		}
+	}
+}

@@ -63,6 +63,10 @@ type Committed struct{ Log Log }
 // Retry says that the time of a RetryIn is over.
 type Retry struct{ Epoch kafka.LeaderEpoch }
 
+// RollBack says that a person wants to go back to ZooKeeper: nothing else is begun
+// from now on.
+type RollBack struct{ Epoch kafka.LeaderEpoch }
+
 // Done answers an Action, after everything that it appended to the log is committed
 // or was refused; Log says what is committed then. Nothing else need be known of a
 // failure: the driver looks where things stand and goes on from there.
@@ -81,6 +85,7 @@ func (Elected) event()   {}
 func (Deposed) event()   {}
 func (Committed) event() {}
 func (Retry) event()     {}
+func (RollBack) event()  {}
 func (Done) event()      {}
 
 // Effect is something to carry out.
@@ -103,11 +108,14 @@ const (
 	Abort                    // abort the open metadata transaction
 	Copy                     // read ZooKeeper, and commit the migration transaction with MIGRATION at its end
 	Mirror                   // write the newest image to ZooKeeper, as mirror.Mirror.Apply
+	// GiveBack stops the metadata log, writes what ZooKeeper lacks, gives it back to its
+	// brokers, and says None in the log, in this order.
+	GiveBack
 )
 
 // String is the kind's name.
 func (k ActionKind) String() string {
-	return [...]string{"look", "claim", "abort", "copy", "mirror"}[k]
+	return [...]string{"look", "claim", "abort", "copy", "mirror", "give back"}[k]
 }
 
 // Tell hands the newest image that is in ZooKeeper to the brokers in ZooKeeper mode

@@ -73,16 +73,21 @@ func (t *term) seen(tree *znode.Tree) (driver.ZooKeeper, error) {
 // claim takes ZooKeeper. Before the copy it first makes sure that everything can be
 // converted: a cluster that cannot be copied keeps its controller.
 func (t *term) claim(ctx context.Context) error {
-	r := t.runner
-	claim := zk.Claim{ID: r.config.Node, Epoch: t.epoch, NowMs: r.config.Clock.Now().UnixMilli()}
-	if r.newestImage().ZkMigrationState() == int8(driver.PreMigration) {
+	floor := kafka.NoEpoch // after the copy it is below ours: dual write puts the epochs of our predecessors there
+	if t.runner.newestImage().ZkMigrationState() == int8(driver.PreMigration) {
 		snapshot, _, err := t.convert(ctx)
 		if err != nil {
 			return err
 		}
-		claim.Floor = highestEpoch(snapshot)
+		floor = highestEpoch(snapshot)
 	}
-	fence, err := t.client.Claim(ctx, claim)
+	return t.take(ctx, floor)
+}
+
+// take claims ZooKeeper with a /controller_epoch of at least floor.
+func (t *term) take(ctx context.Context, floor kafka.LeaderEpoch) error {
+	r := t.runner
+	fence, err := t.client.Claim(ctx, zk.Claim{ID: r.config.Node, Epoch: t.epoch, NowMs: r.config.Clock.Now().UnixMilli(), Floor: floor})
 	if err != nil {
 		return err
 	}

@@ -61,8 +61,8 @@ func (r *Runner) run(ctx context.Context) {
 func (l *loop) take(ctx context.Context) {
 	r := l.runner
 	r.mu.Lock()
-	became, resume, newest := r.role, r.resume, r.newest
-	r.role, r.resume = nil, false
+	became, resume, back, newest := r.role, r.resume, r.back, r.newest
+	r.role, r.resume, r.back = nil, false, false
 	r.mu.Unlock()
 	if became != nil && l.leads {
 		l.leads = false
@@ -72,6 +72,9 @@ func (l *loop) take(ctx context.Context) {
 	}
 	if newest.Image != nil {
 		l.step(driver.Committed{Log: newest.log()})
+	}
+	if back && became == nil {
+		l.step(driver.RollBack{Epoch: l.epoch})
 	}
 	switch stopped := l.driver.Status().State == driver.Stopped; {
 	case became != nil && became.leads:
@@ -120,7 +123,8 @@ func (l *loop) step(e driver.Event) {
 	} else {
 		log.Info("the migration from ZooKeeper goes on")
 	}
-	if after.State == driver.Stopped || after.State == driver.KRaft {
+	switch after.State {
+	case driver.Stopped, driver.KRaft, driver.RolledBack:
 		l.cancel()
 	}
 }

@@ -77,8 +77,10 @@ type Runner struct {
 	mu      sync.Mutex
 	role    *role // the newest leadership, until the loop has taken it
 	resume  bool
+	back    bool // RollBack was called
 	newest  Committed
 	changed chan struct{} // closed when newest is replaced
+	moved   chan struct{} // closed when the loop has done something
 	current *term         // whose Status it is
 	status  Status
 }
@@ -103,7 +105,7 @@ func New(c Config) (*Runner, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &Runner{
-		config: c, cancel: cancel, done: make(chan struct{}), wake: make(chan struct{}, 1), changed: make(chan struct{}),
+		config: c, cancel: cancel, done: make(chan struct{}), wake: make(chan struct{}, 1), changed: make(chan struct{}), moved: make(chan struct{}),
 		newest: Committed{Offset: kafka.NoOffset},
 		status: Status{Written: kafka.NoOffset},
 	}

@@ -66,6 +66,8 @@ func (r *Runner) publish(s driver.Status, leads bool, epoch kafka.LeaderEpoch) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.status.Status, r.status.Leads, r.status.Epoch = s, leads, epoch
+	close(r.moved)
+	r.moved = make(chan struct{})
 }
 
 // forget drops what is known of a leadership that is over.

@@ -34,6 +34,7 @@ type term struct {
 	mirror *mirror.Mirror   // of client and fence
 	sender *zkbroker.Sender // of the claim
 	told   *image.Image     // what ZooKeeper holds
+	frozen bool             // the open transaction is the one of a way back
 }
 
 // begin starts a term, which does nothing before the last one has ended.
@@ -42,7 +43,7 @@ func begin(ctx context.Context, r *Runner, epoch kafka.LeaderEpoch, last <-chan 
 	t := &term{runner: r, epoch: epoch, commands: make(chan driver.Effect, 2), answers: make(chan driver.Done), cancel: cancel, done: make(chan struct{})}
 	r.mu.Lock()
 	r.current = t
-	r.status = Status{Written: kafka.NoOffset}
+	r.status = Status{Leads: true, Epoch: epoch, Written: kafka.NoOffset}
 	r.mu.Unlock()
 	go func() {
 		defer close(t.done)
@@ -122,6 +123,8 @@ func (t *term) do(ctx context.Context, k driver.ActionKind, done *driver.Done) e
 		return t.abort(ctx)
 	case driver.Copy:
 		return t.copy(ctx)
+	case driver.GiveBack:
+		return t.giveBack(ctx)
 	case driver.Mirror:
 		return t.with(ctx, func(ctx context.Context) error { return t.write(ctx, done) })
 	}

@@ -119,3 +119,43 @@ func (z *Client) claimMigration(ctx context.Context, f *Fence, c Claim) error {
 	}
 	return nil
 }
+
+// Release gives ZooKeeper back: /controller and /migration go in one transaction, so
+// that a broker can be the controller again at once. /controller_epoch stays, and is
+// raised to floor if it is below: the highest epoch that the states of partitions
+// hold. A release that was carried out, of which we did not hear, is recognized.
+// Durable when it returns.
+func (z *Client) Release(ctx context.Context, f *Fence, floor kafka.LeaderEpoch) error {
+	defer z.closeWhenDone(ctx)()
+	if released, err := z.Released(ctx); released || err != nil {
+		return err
+	}
+	ops := []any{
+		&client.SetDataRequest{Path: z.path(znode.ControllerEpochPath), Data: znode.EncodeControllerEpoch(max(floor, kafka.LeaderEpoch(f.ControllerEpoch.Value))), Version: f.ControllerEpoch.Version},
+		&client.DeleteRequest{Path: z.path(znode.MigrationPath), Version: f.Migration.Version},
+		&client.DeleteRequest{Path: z.path(znode.ControllerPath), Version: -1}, // ours, as long as the epoch's version holds
+	}
+	results, err := z.conn.Multi(ops...)
+	if err != nil {
+		return fmt.Errorf("give ZooKeeper back to its brokers: %w", z.refused(ctx, results, nil, len(ops), err))
+	}
+	return nil
+}
+
+// Released reports whether neither /controller nor /migration is a KRaft
+// controller's.
+func (z *Client) Released(ctx context.Context) (bool, error) {
+	_, ok, err := z.Get(ctx, znode.MigrationPath)
+	if ok || err != nil {
+		return false, err
+	}
+	n, ok, err := z.Get(ctx, znode.ControllerPath)
+	if !ok || err != nil {
+		return err == nil, err
+	}
+	c, err := znode.DecodeController(n.Data)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", znode.ControllerPath, err)
+	}
+	return c.KRaftEpoch < 0, nil
+}

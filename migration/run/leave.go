@@ -1,0 +1,169 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"kvorum/internal/kafka"
+	"kvorum/metadatalog/record"
+	"kvorum/migration/driver"
+)
+
+// rollbackName is what BeginTransaction says when a migration is rolled back.
+const rollbackName = "ZK rollback"
+
+// Finalize ends the migration: it returns when POST_MIGRATION is committed. From then
+// on nothing is written to ZooKeeper, /controller and /migration stay as they are, and
+// there is no way back. It is refused unless this controller leads, everything is in
+// ZooKeeper, and no broker is in ZooKeeper mode. After an error that is not a refusal
+// it may have happened: ask Status.
+func (r *Runner) Finalize(ctx context.Context) error {
+	s := r.Status()
+	if s.State == driver.KRaft {
+		return nil
+	}
+	switch {
+	case !s.Leads:
+		return errors.New("finalize the migration: this controller is not the active one: ask that one")
+	case s.State != driver.DualWrite:
+		return fmt.Errorf("finalize the migration: it is in state %v and not in %v: wait for that, or see its status for what it waits for", s.State, driver.DualWrite)
+	case len(s.ZooKeeperMode) > 0:
+		return fmt.Errorf("finalize the migration: the brokers %v are still in ZooKeeper mode and would be told nothing any more: restart them in KRaft mode first", s.ZooKeeperMode)
+	}
+	at := s.Offset // what comes after it may not get there: there is no end to it
+	if err := r.until(ctx, s.Epoch, func(s Status) bool { return s.State == driver.DualWrite && s.Written >= at }); err != nil {
+		return fmt.Errorf("finalize the migration: wait for ZooKeeper to hold everything: %w", err)
+	}
+	if _, err := r.config.Append(ctx, s.Epoch, []record.Message{{Record: &record.ZkMigrationStateRecord{ZkMigrationState: int8(driver.PostMigration)}}}); err != nil {
+		return fmt.Errorf("finalize the migration: %w", err)
+	}
+	return r.until(ctx, s.Epoch, func(s Status) bool { return s.State == driver.KRaft })
+}
+
+// RollBack gives ZooKeeper back to its brokers and returns when that is done. The
+// metadata log is stopped meanwhile and says afterwards that this cluster does not
+// leave ZooKeeper: the controllers are to be formatted anew before the next attempt.
+// It is refused unless this controller leads, the migration is not finalized, and no
+// broker is in KRaft mode. When ctx ends it goes on.
+func (r *Runner) RollBack(ctx context.Context) error {
+	s := r.Status()
+	switch {
+	case s.State == driver.RolledBack:
+		return nil
+	case !s.Leads:
+		return errors.New("roll the migration back: this controller is not the active one: ask that one")
+	case s.State == driver.KRaft:
+		return errors.New("roll the migration back: it is finalized, and ZooKeeper has nothing of what changed since: there is no way back")
+	case s.State == driver.Stopped:
+		return fmt.Errorf("roll the migration back: it has stopped: %s", s.Reason)
+	}
+	if err := inKRaftMode(s.KRaftMode); err != nil {
+		return err
+	}
+	r.put(func() { r.back = true })
+	return r.until(ctx, s.Epoch, func(s Status) bool { return s.State == driver.RolledBack })
+}
+
+func inKRaftMode(brokers []kafka.BrokerID) error {
+	if len(brokers) == 0 {
+		return nil
+	}
+	return fmt.Errorf("roll the migration back: the brokers %v are in KRaft mode and know no ZooKeeper: restart them in ZooKeeper mode with zookeeper.metadata.migration.enable=true first", brokers)
+}
+
+// until waits for a state of one leadership.
+func (r *Runner) until(ctx context.Context, e kafka.LeaderEpoch, reached func(Status) bool) error {
+	for {
+		r.mu.Lock()
+		moved := r.moved
+		r.mu.Unlock()
+		switch s := r.Status(); {
+		case reached(s):
+			return nil
+		case !s.Leads || s.Epoch != e:
+			return errors.New("another controller became the active one meanwhile: ask it for the status, and again")
+		case s.State == driver.Stopped:
+			return fmt.Errorf("the migration has stopped: %s", s.Reason)
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			s := r.Status()
+			return fmt.Errorf("it is still on its way (%v, last error %q): %w", s.State, s.Err, context.Cause(ctx))
+		case <-r.done:
+			return errors.New("this controller stops")
+		}
+	}
+}
+
+// giveBack rolls back, from wherever the migration is. It may be repeated after an
+// error.
+//
+//  1. The metadata log is stopped by a transaction, so that nothing is acknowledged
+//     that ZooKeeper will not have.
+//  2. ZooKeeper gets what it lacks.
+//  3. /controller and /migration go, in one transaction.
+//  4. The log says None. A controller that dies before that leaves a log that says
+//     MIGRATION beside a ZooKeeper that is not ours, and its successor stops there.
+//
+// Before the copy is committed the first two are nothing: the log takes no changes
+// then, and ZooKeeper was not written.
+func (t *term) giveBack(ctx context.Context) error {
+	copied := t.runner.newestImage().ZkMigrationState() == int8(driver.Migration)
+	if err := t.freeze(ctx, copied); err != nil {
+		return err
+	}
+	if err := t.with(ctx, func(ctx context.Context) error { return t.release(ctx, copied) }); err != nil {
+		return err
+	}
+	state := &record.ZkMigrationStateRecord{ZkMigrationState: int8(driver.None)}
+	if !t.frozen {
+		return t.append(ctx, state)
+	}
+	return t.append(ctx, state, &record.EndTransactionRecord{})
+}
+
+// freeze opens the transaction of a rollback. A copy's is aborted.
+func (t *term) freeze(ctx context.Context, copied bool) error {
+	newest, _ := t.runner.committed()
+	if t.frozen = t.frozen && newest.Open; t.frozen { // the quorum aborts what takes too long
+		return nil
+	}
+	if newest.Open {
+		if err := t.abort(ctx); err != nil {
+			return err
+		}
+	}
+	if !copied {
+		return nil
+	}
+	if err := inKRaftMode(t.runner.Status().KRaftMode); err != nil {
+		return err
+	}
+	name := rollbackName
+	if err := t.append(ctx, &record.BeginTransactionRecord{Name: &name}); err != nil {
+		return err
+	}
+	t.frozen = true
+	return nil
+}
+
+// release writes what ZooKeeper lacks and gives it back, unless it is its brokers'
+// already.
+func (t *term) release(ctx context.Context, copied bool) error {
+	if released, err := t.client.Released(ctx); released || err != nil {
+		return err
+	}
+	if t.fence == nil {
+		if err := t.take(ctx, kafka.NoEpoch); err != nil {
+			return err
+		}
+	}
+	if copied {
+		if err := t.write(ctx, new(driver.Done)); err != nil {
+			return err
+		}
+	}
+	return t.client.Release(ctx, t.fence, t.epoch)
+}
