@@ -67,9 +67,10 @@ func ValidateBroker(scope Scope, configs map[string]string) error {
 }
 
 // unknownToApache: keys outside AbstractKafkaConfig, which Apache leaves to
-// plug-ins (and ours).
+// plug-ins (and ours), or has no more.
 func unknownToApache(name string) bool {
-	return name == "super.users" || name == "allow.everyone.if.no.acl.found" || strings.HasPrefix(name, "kvorum.")
+	_, gone := removedHint(name)
+	return gone || name == "super.users" || name == "allow.everyone.if.no.acl.found" || strings.HasPrefix(name, "kvorum.")
 }
 
 // perBroker: keys that have a meaning on one broker only.

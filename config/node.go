@@ -53,6 +53,9 @@ type Node struct {
 	// Tokens is how delegation tokens are made.
 	Tokens DelegationTokens
 
+	// Migration is nil where zookeeper.metadata.migration.enable is false.
+	Migration *Migration
+
 	// MetricsListener is nil where no metrics are served.
 	MetricsListener *Endpoint
 	// SlowRequest is from when on a request is logged as slow; 0: never.

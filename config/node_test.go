@@ -139,7 +139,11 @@ func TestNodeRefuses(t *testing.T) {
 		{"", "kvorum.raft.voter=1", "line 6: unknown key kvorum.raft.voter; did you mean kvorum.raft.voters?"},
 		{"", "something.else.entirely=1", "line 6: unknown key something.else.entirely; see docs/configuration.md for all keys"},
 		{"", "retention.ms=1", "line 6: retention.ms is a key of topics; its default for all topics is log.retention.ms"},
-		{"", "zookeeper.connect=h:2181", "line 6: zookeeper.connect is not a key any more: there is no ZooKeeper; controllers keep the metadata; remove the line"},
+		{"", "zookeeper.sync.time.ms=1", "line 6: zookeeper.sync.time.ms is not a key any more: only a controller of a cluster that leaves ZooKeeper speaks with it, and has no such setting; remove the line"},
+		{"", "zookeeper.metadata.migration.enable=true", "line 6: zookeeper.metadata.migration.enable=true needs zookeeper.connect, the brokers' own (host:port,.../chroot)"},
+		{"", "zookeeper.metadata.migration.enable=true\nzookeeper.connect=h:2181\nzookeeper.ssl.keystore.location=/x", "line 8: zookeeper.ssl.keystore.location needs zookeeper.ssl.client.enable=true"},
+		{"", "zookeeper.ssl.truststore.type=JKS", "line 6: Invalid value JKS for configuration zookeeper.ssl.truststore.type: String must be one of (case insensitive): , PEM"},
+		{"", "zookeeper.set.acl=true", "line 6: zookeeper.set.acl=true: this release does not do that (Gives the nodes that are written to ZooKeeper ACLs that only Kafka's own login may change); remove the line"},
 		{"", "num.partitions=0", "line 6: Invalid value 0 for configuration num.partitions: Value must be at least 1"},
 		{"", "num.partitions=many", "line 6: Invalid value many for configuration num.partitions: Not a number of type INT"},
 		{"process.roles=controller", "process.roles=broker,controller", "line 4: listeners has no listener for clients: a broker needs one that is not in controller.listener.names, for instance PLAINTEXT://:9092"},
@@ -311,5 +315,31 @@ func TestConnectionLimits(t *testing.T) {
 		if _, err := parseNode(t, one+line+"\n"); err == nil || !strings.Contains(err.Error(), "line 6") {
 			t.Errorf("%s: %v", line, err)
 		}
+	}
+}
+
+// TestMigrationKeys: what a controller of a cluster that leaves ZooKeeper reads, and
+// what is left of its keys when that is over.
+func TestMigrationKeys(t *testing.T) {
+	keys := "zookeeper.connect=a:2181,b:2181/kafka\nzookeeper.session.timeout.ms=6000\npassword.encoder.secret=s3\n" +
+		"zookeeper.ssl.client.enable=true\nzookeeper.ssl.truststore.location=/t.pem\nzookeeper.ssl.keystore.location=/k.pem\nzookeeper.ssl.keystore.type=pem\n" +
+		"zookeeper.connection.timeout.ms=5\nkvorum.zookeeper.digest.file=/d\n"
+	n, err := parseNode(t, one+keys+"zookeeper.metadata.migration.enable=true\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Migration{
+		Connect: "a:2181,b:2181/kafka", SessionTimeout: 6 * time.Second, TLS: true, TrustStoreFile: "/t.pem", KeysFile: "/k.pem",
+		DigestFile: "/d", Secret: "s3", Listener: "PLAINTEXT",
+	}
+	if *n.Migration != want || !slices.Equal(n.WithoutEffect, []string{"zookeeper.connection.timeout.ms"}) {
+		t.Errorf("read as %+v, without effect: %v", *n.Migration, n.WithoutEffect)
+	}
+	n, err = parseNode(t, one+keys)
+	if err != nil || n.Migration != nil || len(n.WithoutEffect) != 9 {
+		t.Errorf("over: %+v, without effect: %v, %v", n.Migration, n.WithoutEffect, err)
+	}
+	if n, err = parseNode(t, one+keys+"zookeeper.metadata.migration.enable=true\ninter.broker.listener.name=INSIDE\n"); err != nil || n.Migration.Listener != "INSIDE" {
+		t.Errorf("listener: %+v, %v", n.Migration, err)
 	}
 }

@@ -103,6 +103,9 @@ func TestBrokerRefuses(t *testing.T) {
 		{broker, "", "client.quota.callback.class=x", "this release does not do that"},
 		{broker, "", "remote.log.storage.system.enable=true", "this release does not do that"},
 		{broker, "", "sasl.enabled.mechanisms=PLAIN", "this release does not do that"},
+		{broker, "", "zookeeper.connect=h:2181\nzookeeper.session.timeout.ms=1000", "zookeeper.connect: kvorum's brokers have no ZooKeeper mode. Leave Apache Kafka on this broker until"},
+		{broker, "", "password.encoder.secret=s", "password.encoder.secret: kvorum's brokers have no ZooKeeper mode"},
+		{combined, "", "zookeeper.metadata.migration.enable=true\nzookeeper.connect=h:2181", "a migration from ZooKeeper needs controllers of their own"},
 		{combined, "CONTROLLER://:9093", "OTHER://:9093", "controller.listener.names: CONTROLLER is not among"},
 	} {
 		text := c.base + c.to

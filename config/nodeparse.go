@@ -47,6 +47,7 @@ func ParseNode(properties Properties) (*Node, error) {
 	p.connections(n)
 	p.authorization(n)
 	p.tokens(n)
+	p.zooKeeper(n)
 	if n.Broker != nil {
 		p.broker(n)
 	}

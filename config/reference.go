@@ -22,6 +22,7 @@ var sections = []struct {
 	{"Groups and transactions", "", coordinatorKeys},
 	{"Quotas, metrics, plug-ins", "", quotaKeys},
 	{"Remote storage", "", remoteKeys},
+	{"Leaving ZooKeeper", "How a controller of a cluster that leaves ZooKeeper finds it; see migration.md. A broker refuses all of them.", zookeeperKeys},
 	{"Keys of topics", "Set when a topic is created or with `kafka-configs --entity-type topics`. A key that is not set has the value of the node key in the last column.", topicKeys},
 	{"Keys of groups", "Set with `kafka-configs --entity-type groups`.", groupKeys},
 	{"Keys of client metrics subscriptions", "Set with `kafka-configs --entity-type client-metrics`.", clientMetricsKeys},
@@ -57,7 +58,7 @@ func Reference() string {
 			b.WriteString("| key | type | default | valid | what it is | falls back to |\n|---|---|---|---|---|---|\n")
 		}
 		for i := range s.keys {
-			if !s.keys[i].Internal {
+			if !s.keys[i].Internal || &s.keys[0] == &zookeeperKeys[0] {
 				writeRow(&b, &s.keys[i], node)
 			}
 		}

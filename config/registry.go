@@ -8,7 +8,7 @@ import (
 // nodeTables are the keys of server.properties, by subject.
 var nodeTables = [][]Key{
 	identityKeys, kvorumKeys, networkKeys, metadataKeys, logKeys, securityKeys,
-	replicaKeys, coordinatorKeys, quotaKeys, remoteKeys,
+	replicaKeys, coordinatorKeys, quotaKeys, remoteKeys, zookeeperKeys,
 }
 
 // The indexes by name. They are built once and only read afterwards.

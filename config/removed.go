@@ -29,9 +29,9 @@ var removed = map[string]string{
 func removedHint(name string) (string, bool) {
 	switch {
 	case strings.HasPrefix(name, "zookeeper."):
-		return "there is no ZooKeeper; controllers keep the metadata", true
+		return "only a controller of a cluster that leaves ZooKeeper speaks with it, and has no such setting", true
 	case strings.HasPrefix(name, "password.encoder."):
-		return "it encrypted passwords in ZooKeeper, and there is no ZooKeeper", true
+		return "it encrypted passwords in ZooKeeper", true
 	}
 	hint, ok := removed[name]
 	return hint, ok
