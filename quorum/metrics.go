@@ -19,6 +19,8 @@ var (
 	descActiveBrokers     = desc("kafka_controller", "active_broker_count", "Unfenced brokers.")
 	descFencedBrokers     = desc("kafka_controller", "fenced_broker_count", "Registered brokers that are fenced.")
 	descShutdownBrokers   = desc("kafka_controller", "controlled_shutdown_broker_count", "Brokers that are shutting down.")
+	descMigratingBrokers  = desc("kafka_controller", "migrating_zk_broker_count", "Brokers that are registered in ZooKeeper mode.")
+	descZkMigrationState  = desc("kafka_controller", "zk_migration_state", "The migration from ZooKeeper in the metadata: 0 none, 1 the copy is there, 2 it waits for the copy, 3 it is over.")
 	descTopics            = desc("kafka_controller", "global_topic_count", "Topics.")
 	descPartitions        = desc("kafka_controller", "global_partition_count", "Partitions of all topics.")
 	descOffline           = desc("kafka_controller", "offline_partitions_count", "Partitions without a leader.")
@@ -111,8 +113,9 @@ func (m *collector) Collect(out chan<- prometheus.Metric) {
 }
 
 func collectBrokers(im *image.Image, gauge func(*prometheus.Desc, float64)) {
-	var unfenced, fenced, stopping float64
+	var unfenced, fenced, stopping, migrating float64
 	for b := range im.Brokers() {
+		migrating += b2f(b.IsMigratingZkBroker)
 		switch {
 		case b.Fenced:
 			fenced++
@@ -126,6 +129,8 @@ func collectBrokers(im *image.Image, gauge func(*prometheus.Desc, float64)) {
 	gauge(descActiveBrokers, unfenced)
 	gauge(descFencedBrokers, fenced)
 	gauge(descShutdownBrokers, stopping)
+	gauge(descMigratingBrokers, migrating)
+	gauge(descZkMigrationState, float64(im.ZkMigrationState()))
 }
 
 // scan counts what needs a look at every partition, once for each image.

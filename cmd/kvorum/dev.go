@@ -128,7 +128,7 @@ func (f *devFlags) format(node *config.Node) error {
 		Voters: []nodedir.Voter{{ID: node.ID, Host: "127.0.0.1", Port: f.controllerPort, Listener: node.Listeners[0].Name}},
 	}
 	flags := formatFlags{releaseVersion: f.release}
-	if format.Bootstrap, err = flags.bootstrap(); err != nil {
+	if format.Bootstrap, err = flags.bootstrap(false); err != nil {
 		return err
 	}
 	_, err = format.Run()

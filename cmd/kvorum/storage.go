@@ -65,7 +65,10 @@ func storageFormat() *cobra.Command {
 			"alone needs the cluster id only.\n\n" +
 			"With --import the controller continues an Apache Kafka KRaft quorum that was stopped: name\n" +
 			"the metadata directories of a majority of its controllers, or copies of them, and the same\n" +
-			"ones on every controller. They are only read.",
+			"ones on every controller. They are only read.\n\n" +
+			"Controllers that take a cluster over from ZooKeeper (zookeeper.metadata.migration.enable)\n" +
+			"are formatted with the id in its /cluster/id, at the release that its brokers have as\n" +
+			"inter.broker.protocol.version.",
 		Example: "  kvorum storage format -t $(kvorum storage random-uuid) -c server.properties --standalone\n" +
 			"  kvorum storage format -t ID -c server.properties \\\n" +
 			"    --initial-controllers 1@host1:9093:DIR1,2@host2:9093:DIR2,3@host3:9093:DIR3\n" +
@@ -79,7 +82,7 @@ func storageFormat() *cobra.Command {
 	flags.StringVarP(&f.configFile, "config", "c", "", "the node's server.properties")
 	flags.BoolVarP(&f.standalone, "standalone", "s", false, "this node is the only controller")
 	flags.StringVarP(&f.initialControllers, "initial-controllers", "I", "", "all controllers, as ID@HOST:PORT:DIRECTORY-ID,...")
-	flags.StringVarP(&f.releaseVersion, "release-version", "r", "", "Kafka release or metadata.version to begin at, such as 3.9 or 4.3-IV0 (default: the newest)")
+	flags.StringVarP(&f.releaseVersion, "release-version", "r", "", "Kafka release or metadata.version to begin at, such as 3.9 or 4.3-IV0 (default: the newest, 3.9 with zookeeper.metadata.migration.enable)")
 	flags.StringArrayVarP(&f.features, "feature", "f", nil, "NAME=LEVEL of another feature; may be given more than once")
 	flags.StringArrayVarP(&f.scram, "add-scram", "S", nil, "SCRAM-SHA-256=[name=USER,password=PASSWORD] or the like; may be given more than once")
 	flags.BoolVarP(&f.ignoreFormatted, "ignore-formatted", "g", false, "leave directories alone that are formatted already")
@@ -138,7 +141,7 @@ func (f *formatFlags) format() (*admin.Format, error) {
 	if !node.Controller {
 		return format, f.checkBroker()
 	}
-	if format.Bootstrap, err = f.bootstrap(); err != nil {
+	if format.Bootstrap, err = f.bootstrap(node.Migration != nil); err != nil {
 		return nil, err
 	}
 	if len(node.Listeners) == 0 {
@@ -166,10 +169,15 @@ func (f *formatFlags) checkBroker() error {
 }
 
 // bootstrap is what the flags say an empty log begins with.
-func (f *formatFlags) bootstrap() ([]record.Message, error) {
-	level, features, err := f.levels()
+func (f *formatFlags) bootstrap(migrates bool) ([]record.Message, error) {
+	level, features, err := f.levels(migrates)
 	if err != nil {
 		return nil, err
+	}
+	if migrates {
+		if err := controller.CheckMigrationVersion(level); err != nil {
+			return nil, err
+		}
 	}
 	var credentials []*record.UserScramCredentialRecord
 	for _, s := range f.scram {
@@ -184,9 +192,13 @@ func (f *formatFlags) bootstrap() ([]record.Message, error) {
 	return controller.NewBootstrap(level, features, credentials)
 }
 
-// levels reads --release-version and --feature.
-func (f *formatFlags) levels() (image.MetadataVersion, map[string]int16, error) {
+// levels reads --release-version and --feature. Controllers that take brokers over
+// from ZooKeeper begin at the newest level that those can have.
+func (f *formatFlags) levels(migrates bool) (image.MetadataVersion, map[string]int16, error) {
 	level, features := image.MaxMetadataVersion, map[string]int16{}
+	if migrates {
+		level = image.MV39IV0
+	}
 	if f.releaseVersion != "" {
 		var err error
 		if level, err = image.ParseMetadataVersion(f.releaseVersion); err != nil {

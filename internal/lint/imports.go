@@ -73,7 +73,7 @@ var rooms = map[string][]string{
 	"migration/znode":            {}, // the formats of ZooKeeper's nodes: read by the client and the conversion alike
 	"admin":                      {"broker/storage", "broker/storage/checkpoint", "metadatalog/image", "metadatalog/replay", "metadatalog", "migration", "migration/convert", "migration/mirror", "migration/znode", "protocol", "snapshot"},
 	"internal/deps":              {},
-	"internal/server":            {"broker", "listener", "listener/meter", "listener/quota", "metadatalog/image", "metadatalog/replay", "metadatalog", "protocol", "quorum/controller", "quorum/raft", "quorum", "security"},
+	"internal/server":            {"broker", "listener", "listener/meter", "listener/quota", "metadatalog/image", "metadatalog/replay", "metadatalog", "migration", "migration/driver", "migration/run", "protocol", "quorum/controller", "quorum/raft", "quorum", "security"},
 
 	// What only reads an image is answered alike by controllers and brokers.
 	"metadatalog/describe": {"metadatalog/image"},

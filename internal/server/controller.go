@@ -11,9 +11,12 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"kvorum/config"
+	"kvorum/internal/kafka"
 	"kvorum/listener"
 	"kvorum/metadatalog"
 	"kvorum/metadatalog/nodedir"
+	"kvorum/metadatalog/record"
+	"kvorum/migration/run"
 	"kvorum/quorum"
 	"kvorum/quorum/raft"
 )
@@ -31,6 +34,8 @@ type controllerPart struct {
 	log     *raft.Host
 	ctl     *quorum.Controller
 	audit   *listener.Audit
+	// migration is nil unless the cluster leaves ZooKeeper.
+	migration *run.Runner
 }
 
 // openController opens the metadata store and starts raft. close ends both.
@@ -68,6 +73,15 @@ func openController(ctx context.Context, node *config.Node, logger *slog.Logger)
 		return nil, err
 	}
 	c.audit = cfg.Audit
+	if node.Migration != nil {
+		c.migration, err = openMigration(node.Migration, meta, func(ctx context.Context, e kafka.LeaderEpoch, batch []record.Message) (kafka.Offset, error) {
+			return c.ctl.Append(ctx, e, batch)
+		}, logger)
+		if err != nil {
+			return nil, err
+		}
+		cfg.Migration = toRunner{c.migration}
+	}
 	if c.ctl, err = quorum.New(cfg); err != nil {
 		return nil, err
 	}
@@ -77,6 +91,9 @@ func openController(ctx context.Context, node *config.Node, logger *slog.Logger)
 // close ends what openController began, as far as it came; nothing of it may run
 // any more.
 func (c *controllerPart) close() error {
+	if c.migration != nil {
+		c.migration.Close()
+	}
 	if c.log != nil {
 		c.log.Close()
 	}
@@ -85,6 +102,15 @@ func (c *controllerPart) close() error {
 		err = c.store.Close()
 	}
 	return errors.Join(err, c.sockets.close())
+}
+
+// observed is what the HTTP port shows of the controller.
+func (c *controllerPart) observed() observed {
+	o := observed{controller: c.ctl, raft: c.log.WriteMetrics}
+	if c.migration != nil {
+		o.migration = migrationCollector{c.migration.Status}
+	}
+	return o
 }
 
 // run runs the controller until ctx ends. ready is called when its listeners

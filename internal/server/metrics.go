@@ -43,6 +43,7 @@ type observed struct {
 	controller *quorum.Controller
 	raft       func(io.Writer) // Raft's own metrics in Prometheus' text format
 	broker     *broker.Broker
+	migration  prometheus.Collector
 	meter      prometheus.Collector
 	logger     *slog.Logger
 }
@@ -89,6 +90,9 @@ func (o *observed) handler() http.Handler {
 	registry.MustRegister(o.meter, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if o.controller != nil {
 		registry.MustRegister(o.controller.Collector())
+	}
+	if o.migration != nil {
+		registry.MustRegister(o.migration)
 	}
 	if o.broker != nil {
 		registry.MustRegister(o.broker.Collector())

@@ -97,7 +97,7 @@ func (n *running) runController(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.run(ctx, n, func() { n.ready(nil) }) })
-	group.Go(func() error { return n.serveHTTP(ctx, observed{controller: c.ctl, raft: c.log.WriteMetrics}) })
+	group.Go(func() error { return n.serveHTTP(ctx, c.observed()) })
 	return errors.Join(group.Wait(), c.close())
 }
 

@@ -120,11 +120,15 @@ func settingsOf(node *config.Node, meta *nodedir.MetaProperties, identity *noded
 		NumPartitions:            node.Cluster.NumPartitions,
 		DefaultReplicationFactor: node.Cluster.DefaultReplicationFactor,
 		DeleteTopicEnable:        node.Cluster.DeleteTopicEnable,
+		ZooKeeperMigration:       node.Migration != nil,
 		AuthorizerConfigured:     node.Authorizer,
 		DelegationTokenMaxMs:     node.Tokens.MaxLifetime.Milliseconds(),
 		DelegationTokenExpiryMs:  node.Tokens.Expiry.Milliseconds(),
 		Static:                   node.Static,
 		ControllerFeatures:       image.SupportedFeatures(),
+	}
+	if node.Migration != nil {
+		s.InterBrokerListener = node.Migration.Listener
 	}
 	if node.Tokens.Secret != "" {
 		s.DelegationTokenSecret = []byte(node.Tokens.Secret)
