@@ -29,6 +29,10 @@ type broker struct {
 	paused bool
 	lives  int
 	skew   int64
+	// dark says that it is down and its machine too; slandered how many faults make it
+	// look dead.
+	dark      bool
+	slandered int
 
 	// On disk: the file system of the partitions, the checkpoints beside them,
 	// which are written in one durable step, and the metadata log, which is fsynced
@@ -106,7 +110,7 @@ func (b *broker) wallClock() int64 { return b.w.now + b.skew }
 // comes back from a kill is who it was, and serves from the image that it has, with
 // or without controllers.
 func (b *broker) start() {
-	b.up, b.paused, b.unfenced, b.stopping = true, false, false, false
+	b.up, b.dark, b.paused, b.unfenced, b.stopping = true, false, false, false, false
 	b.lives++
 	b.files = storage.NewFiles(b.fs, 1000)
 	b.partitions, b.epoch, b.published, b.confirmed = nil, kafka.NoBrokerEpoch, 0, false
@@ -156,6 +160,7 @@ func (b *broker) ownRegistration() *incarnation.Registration {
 // as who it was the next process is a new one, which says whose data it has.
 func (b *broker) kill() {
 	b.up = false
+	b.hangUp()
 	b.memory.Leaving = b.memory.Leaving || !b.w.plan.Resume
 	b.w.tell("broker %d is killed", b.id)
 	b.w.event("broker killed")
@@ -164,7 +169,7 @@ func (b *broker) kill() {
 // losePower is a kill that takes what was not synced, but for files that the
 // kernel has written back by chance.
 func (b *broker) losePower() {
-	b.up = false
+	b.up, b.dark = false, true
 	b.boots++
 	if b.w.chance(2) {
 		b.writeBack("/")
@@ -252,6 +257,7 @@ func (b *broker) stopped() {
 		b.checkpoints[p.name] = checkpoint{p.log.HighWatermark(), p.log.LogEnd()}
 	}
 	b.up, b.clean = false, true
+	b.hangUp()
 	b.w.tell("broker %d has stopped in order", b.id)
 	b.w.event("controlled shutdown")
 }
@@ -310,6 +316,10 @@ func (b *broker) someController() *controllerNode {
 // fetchMetadata asks a controller for the metadata log behind what the disk has.
 func (b *broker) fetchMetadata() {
 	if b.metadataWait.busy(b.w.now) {
+		return
+	}
+	if b.w.activeController() == nil && b.confirmed && b.w.chance(4) {
+		b.peerMetadata()
 		return
 	}
 	call, from, c := b.metadataWait.begin(b.w.now), b.replay.NextOffset(), b.someController()

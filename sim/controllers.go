@@ -71,7 +71,7 @@ func (c *controllerNode) config() quorum.Config {
 		Bootstrap: controller.BootstrapRecords(level, features, nil),
 		Settings: controller.Settings{
 			ClusterID: clusterID, NodeID: c.id, SessionTimeoutMs: sessionMs, NumPartitions: 1, DefaultReplicationFactor: 3,
-			DeleteTopicEnable: true, ControllerFeatures: image.SupportedFeatures(), VoterIDs: []kafka.NodeID{100, 101, 102},
+			DeleteTopicEnable: true, FenceOnDeath: c.w.plan.Deaths, ControllerFeatures: image.SupportedFeatures(), VoterIDs: []kafka.NodeID{100, 101, 102},
 		},
 		MaxIdleMs: 500, BalanceIntervalMs: 5000, UncleanIntervalMs: 3000, MaxParked: 100,
 		Seed: [2]uint64{c.w.seed, uint64(c.id)<<8 | uint64(c.lives)},
@@ -276,11 +276,17 @@ func (c *controllerNode) stepEvent(ev quorum.Event) {
 			c.w.tell("controller %d is active in epoch %d", c.id, out.State.Epoch)
 			c.w.event("active controller")
 		}
+		if c.state != nil && out.State.Stats.FencedOnDeath > c.state.Stats.FencedOnDeath {
+			c.w.event("fenced on proof of death")
+		}
 		c.state = out.State
 		c.w.truth.committedImage(c.w, c.state.Image)
 	}
 	for _, r := range out.Replies {
 		c.reply(r)
+	}
+	for _, d := range out.Dials {
+		c.dial(d)
 	}
 }
 
@@ -293,10 +299,14 @@ func (c *controllerNode) propose(cmd testlog.Command) {
 func (w *World) ask(from node, to *controllerNode, body kmsg.Request, answer func(kmsg.Response)) {
 	life := w.life(from)
 	w.send(from, to.node(), func() {
+		var conn uint64
+		if from >= 0 && from < brokerCount {
+			conn = w.connection(w.brokers[from], to)
+		}
 		w.lastRequest++
 		w.requests[w.lastRequest] = &controllerRequest{from: from, life: life, answer: answer}
 		to.inbox = append(to.inbox, quorum.Request{ID: w.lastRequest, Caller: controller.Caller{Principal: "User:sim", Host: "127.0.0.1"},
-			Body: body, DeadlineMs: w.now + 2000})
+			Body: body, Connection: conn, DeadlineMs: w.now + 2000})
 	})
 }
 

@@ -17,6 +17,8 @@ type Plan struct {
 	// Resume lets a broker come back from a kill as who it was, and serve at once;
 	// otherwise it is another incarnation with the same data.
 	Resume bool
+	// Deaths lets controllers fence on proof of death.
+	Deaths bool
 	Faults []Fault
 }
 
@@ -48,6 +50,7 @@ const (
 	ChangeMinISR
 	ElectPreferred
 	SlowDown
+	Slander
 )
 
 // kinds are the faults that a plan is drawn from; what is there twice happens
@@ -57,7 +60,7 @@ var kinds = []FaultKind{KillBroker, LosePower, LosePower, PauseBroker, StopBroke
 
 var faultNames = [...]string{"kill a broker", "cut a broker's power", "pause a broker", "stop a broker in order", "kill a controller", "pause a controller",
 	"kill all controllers", "kill everything", "cut a link one way", "isolate a node", "elect another controller", "jump a clock", "change min ISR",
-	"elect preferred leaders", "slow a node's messages down"}
+	"elect preferred leaders", "slow a node's messages down", "make a broker look dead"}
 
 // String says what happens and when.
 func (f Fault) String() string {
@@ -77,7 +80,13 @@ func NewPlan(seed uint64) Plan {
 	if len(some) < 3 {
 		some = kinds
 	}
-	return draw(rnd, some)
+	deaths := seed%2 == 0
+	if deaths {
+		some = append(some[:len(some):len(some)], Slander)
+	}
+	p := draw(rnd, some)
+	p.Deaths = deaths
+	return p
 }
 
 // NewPlanOf draws a plan of some kinds only.
@@ -163,6 +172,8 @@ func (w *World) inject(f Fault) (end func()) {
 		}
 	case ElectPreferred:
 		w.electPreferred()
+	case Slander:
+		return w.slander(b)
 	case SlowDown:
 		return w.slowDown(w.someNode(f.A), f.Lasts)
 	}

@@ -42,7 +42,7 @@ func Run(seed uint64, plan Plan) (r Result) {
 func Shrink(seed uint64, plan Plan, broken string) Plan {
 	breaks := func(p Plan) bool { return Run(seed, p).Broken == broken }
 	for i, f := range plan.Faults {
-		if cut := (Plan{Steps: f.At, Limit: f.At, Resume: plan.Resume, Faults: plan.Faults[:i]}); breaks(cut) {
+		if cut := (Plan{Steps: f.At, Limit: f.At, Resume: plan.Resume, Deaths: plan.Deaths, Faults: plan.Faults[:i]}); breaks(cut) {
 			plan = cut
 			break
 		}

@@ -1,0 +1,94 @@
+package sim
+
+import (
+	"fmt"
+
+	"kvorum/internal/kafka"
+	"kvorum/protocol/batch"
+	"kvorum/quorum"
+)
+
+// When a process dies its kernel closes its connections, and refuses new ones. A
+// machine that lost its power does neither. Something between the two may do both in
+// a broker's name (docs/design/0004-fencing-on-proof-of-death.md).
+
+// connection is the one between a run of a broker and a run of a controller.
+func (w *World) connection(b *broker, c *controllerNode) uint64 {
+	return uint64(b.id+1)<<48 | uint64(b.lives)<<24 | uint64(c.id-firstController+1)<<20 | uint64(c.lives)
+}
+
+// hangUp closes the connections of a broker, or those that lead to it are closed in
+// its name.
+func (b *broker) hangUp() {
+	for _, c := range b.w.controllers {
+		conn := b.w.connection(b, c)
+		b.w.send(b.node(), c.node(), func() {
+			c.inbox = append(c.inbox, quorum.ConnectionEnded{Connection: conn, ByPeer: true})
+		})
+	}
+}
+
+// dial finds out what a broker's only listener does. The answer is that of the moment
+// in which the dial arrives.
+func (c *controllerNode) dial(d quorum.Dial) {
+	w, b := c.w, c.w.brokers[d.Broker]
+	w.send(c.node(), c.node(), func() {
+		var a quorum.DialAnswer
+		switch {
+		case w.network.cut[[2]node{c.node(), b.node()}] > 0, w.network.cut[[2]node{b.node(), c.node()}] > 0, b.dark:
+			w.event("dial unanswered")
+		case b.slandered > 0, !b.up:
+			a.Refused = true
+			w.event("dial refused")
+		default: // also where it is paused: its kernel answers
+			a.Reached = fmt.Sprintf("127.0.0.%d:9092", b.id)
+		}
+		c.inbox = append(c.inbox, quorum.Dialed{Broker: d.Broker, Epoch: d.Epoch, Number: d.Number, Answers: []quorum.DialAnswer{a}})
+	})
+}
+
+// slander closes a broker's connections in its name and refuses new ones, until the
+// returned function is called.
+func (w *World) slander(b *broker) (end func()) {
+	if !b.up {
+		return nil
+	}
+	w.tell("broker %d looks dead", b.id)
+	w.event("looked dead")
+	b.slandered++
+	b.hangUp()
+	return func() { b.slandered-- }
+}
+
+// peerMetadata asks another broker for the metadata log behind what the disk has, as
+// one does that reaches no controller.
+func (b *broker) peerMetadata() {
+	peer := b.w.brokers[b.w.rnd.IntN(brokerCount)]
+	if peer == b {
+		return
+	}
+	call, from, life := b.metadataWait.begin(b.w.now), b.replay.NextOffset(), b.lives
+	b.w.send(b.node(), peer.node(), func() {
+		data := peer.metadataFrom(from)
+		b.w.send(peer.node(), b.node(), func() {
+			if b.lives == life && b.metadataWait.done(call) && len(data) > 0 {
+				b.w.event("metadata from a peer")
+				b.takeMetadata(data, false)
+			}
+		})
+	})
+}
+
+// metadataFrom are the stored batches from an offset on, at which one begins or the
+// log ends. What a broker stores is committed.
+func (b *broker) metadataFrom(from kafka.Offset) []byte {
+	var out []byte
+	for _, data := range b.metadata {
+		for v := range batch.All(data) {
+			if v.BaseOffset() >= from {
+				out = append(out, v...)
+			}
+		}
+	}
+	return out
+}
