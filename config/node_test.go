@@ -339,7 +339,7 @@ func TestMigrationKeys(t *testing.T) {
 	if err != nil || n.Migration != nil || len(n.WithoutEffect) != 9 {
 		t.Errorf("over: %+v, without effect: %v, %v", n.Migration, n.WithoutEffect, err)
 	}
-	if n, err = parseNode(t, one+keys+"zookeeper.metadata.migration.enable=true\ninter.broker.listener.name=INSIDE\n"); err != nil || n.Migration.Listener != "INSIDE" {
+	if n, err = parseNode(t, one+keys+"zookeeper.metadata.migration.enable=true\ninter.broker.listener.name=INSIDE\n"); err != nil || n.Migration.Listener != "INSIDE" || len(n.WithoutEffect) != 1 {
 		t.Errorf("listener: %+v, %v", n.Migration, err)
 	}
 }

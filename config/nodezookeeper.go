@@ -1,6 +1,9 @@
 package config
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Migration is how a controller takes a cluster over from ZooKeeper.
 type Migration struct {
@@ -55,6 +58,9 @@ func (p *nodeParser) zooKeeper(n *Node) {
 		}
 	}
 	n.Migration = m
+	n.WithoutEffect = slices.DeleteFunc(n.WithoutEffect, func(name string) bool {
+		return name == "inter.broker.listener.name" || name == "security.inter.broker.protocol"
+	})
 }
 
 // noZooKeeperMode refuses ZooKeeper's keys on a broker alone.

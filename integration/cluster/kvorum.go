@@ -152,12 +152,12 @@ func formatKvorum(ctx context.Context, t testing.TB, o Options, change func(i in
 	}
 	var voters []string
 	for i, address := range raft {
-		voters = append(voters, fmt.Sprintf("%d@%s", i+1, address))
+		voters = append(voters, fmt.Sprintf("%d@%s", o.id(i), address))
 	}
 	for i, address := range q.Addresses {
 		p := map[string]string{
 			"process.roles":                       "controller",
-			"node.id":                             fmt.Sprint(i + 1),
+			"node.id":                             fmt.Sprint(o.id(i)),
 			"controller.quorum.bootstrap.servers": strings.Join(q.Addresses, ","),
 			"listeners":                           "CONTROLLER://" + address,
 			"advertised.listeners":                "CONTROLLER://" + address,
@@ -168,7 +168,7 @@ func formatKvorum(ctx context.Context, t testing.TB, o Options, change func(i in
 		maps.Copy(p, secured)
 		maps.Copy(p, o.Properties)
 		client := change(i, p)
-		n := &Node{ID: int32(i + 1), Binary: binary, Dir: filepath.Join(dir, fmt.Sprintf("controller-%d", i+1)), Address: address, Client: client, Properties: p, Wrap: o.wrap(i)}
+		n := &Node{ID: o.id(i), Binary: binary, Dir: filepath.Join(dir, fmt.Sprintf("controller-%d", i+1)), Address: address, Client: client, Properties: p, Wrap: o.wrap(i)}
 		n.Format(ctx, t, q.ClusterID, "--initial-controllers", initial, "--release-version", o.ReleaseVersion)
 		q.Controllers = append(q.Controllers, n)
 	}

@@ -31,10 +31,11 @@ type Controller interface {
 	Running() bool
 }
 
-// Quorum is a formatted quorum of controllers with the ids 1, 2, 3 and so on.
+// Quorum is a formatted quorum of controllers with the ids 1, 2, 3 and so on, unless
+// its options say otherwise.
 type Quorum struct {
 	ClusterID   string
-	Addresses   []string // of the controllers' Kafka listeners, by id - 1
+	Addresses   []string // of the controllers' Kafka listeners, in the order of ids
 	Controllers []Controller
 	release     string
 	options     Options
@@ -49,6 +50,8 @@ type Place struct {
 // Options say how a quorum is made.
 type Options struct {
 	Size           int               // 1, 3 or 5
+	FirstID        int32             // of the controllers; 0 for 1
+	ClusterID      string            // "" for one that is drawn
 	ReleaseVersion string            // of --release-version; "" for the maker's default
 	Binary         string            // another kvorum than this tree's; "" for this tree's
 	Properties     map[string]string // added to each server.properties
@@ -63,6 +66,9 @@ const (
 	controllerPort = 9093
 	raftPort       = 9094
 )
+
+// id is that of a controller.
+func (o Options) id(i int) int32 { return max(1, o.FirstID) + int32(i) }
 
 // addresses are those of n nodes, from a place on.
 func (o Options) addresses(t testing.TB, first, n, port int) []string {
@@ -88,10 +94,13 @@ func (o Options) wrap(place int) []string {
 // plan draws what must be known before the first controller is formatted.
 func plan(t testing.TB, o Options) (q *Quorum, initial string) {
 	t.Helper()
-	q = &Quorum{ClusterID: randomID(t), Addresses: o.addresses(t, 0, o.Size, controllerPort), release: o.ReleaseVersion, options: o}
+	q = &Quorum{ClusterID: o.ClusterID, Addresses: o.addresses(t, 0, o.Size, controllerPort), release: o.ReleaseVersion, options: o}
+	if q.ClusterID == "" {
+		q.ClusterID = randomID(t)
+	}
 	var voters []string
 	for i, address := range q.Addresses {
-		voters = append(voters, fmt.Sprintf("%d@%s:%s", i+1, address, randomID(t)))
+		voters = append(voters, fmt.Sprintf("%d@%s:%s", o.id(i), address, randomID(t)))
 	}
 	return q, strings.Join(voters, ",")
 }
@@ -120,7 +129,7 @@ func FormatApache(ctx context.Context, t testing.TB, kit *peer.Kit, d *peer.Driv
 	dir := t.TempDir()
 	for i, address := range q.Addresses {
 		n := &peer.Node{
-			Kit: kit, ID: int32(i + 1), ClusterID: q.ClusterID, Dir: filepath.Join(dir, fmt.Sprintf("controller-%d", i+1)),
+			Kit: kit, ID: o.id(i), ClusterID: q.ClusterID, Dir: filepath.Join(dir, fmt.Sprintf("controller-%d", i+1)),
 			Controller: address, Bootstrap: q.Addresses, InitialControllers: initial,
 			ReleaseVersion: o.ReleaseVersion, Properties: o.Properties,
 		}
@@ -214,4 +223,13 @@ func (q *Quorum) FormatBrokers(ctx context.Context, t testing.TB, d *peer.Driver
 		brokers = append(brokers, n)
 	}
 	return brokers
+}
+
+// Voters is what brokers of before KIP-853 have as controller.quorum.voters.
+func (q *Quorum) Voters() string {
+	var voters []string
+	for i, address := range q.Addresses {
+		voters = append(voters, fmt.Sprintf("%d@%s", q.options.id(i), address))
+	}
+	return strings.Join(voters, ",")
 }
