@@ -194,14 +194,12 @@ func (b *Broker) bind(ctx context.Context) error {
 		}
 		bound, err := listener.New(ctx, listener.Config{
 			Name: l.Name, Addr: l.Bind.String(), Handlers: b.handlers.Bind(kind), Features: b.Features, Budget: b.cfg.Budget, Quotas: b.quotas, Listen: b.cfg.Listen,
-			MaxConnections:      min(connections.Max, listener.DefaultMaxConnections),
-			MaxConnectionsPerIP: min(connections.MaxPerIP, listener.DefaultMaxConnections),
-			PerIP:               connections.PerIP, MaxConnectionRate: connections.Rate,
 			IdleTimeout: max(0, connections.MaxIdle), Events: b.cfg.Events, SlowRequest: b.cfg.Node.SlowRequest, Audit: audit, Log: b.logger,
 		})
 		if err != nil {
 			return fmt.Errorf("listen on %s for %s: %w", l.Bind, l.Name, err)
 		}
+		bound.SetLimits(b.limits(b.layers.Load(), l.Name)) // by the file, until the first image comes
 		b.listeners = append(b.listeners, bound)
 	}
 	return nil

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,7 +50,7 @@ func (p *publisher) Publish(c *image.Changes, im *image.Image, _ replay.Manifest
 	b.replicas.Publish(c, im)
 	b.autoCreate.deleted(c, time.Now())
 	b.electCoordinators(c)
-	b.layers.Store(b.layersOf(im))
+	p.configs(c, im)
 	p.quotas(c, im)
 	p.image.Store(im)
 	p.mu.Lock()
@@ -66,6 +67,23 @@ func (p *publisher) confirm() {
 	defer p.acting.Unlock()
 	p.broker.replicas.Confirm()
 	p.broker.electLeft(p.image.Load())
+}
+
+// configs puts the broker's own configs into force where they changed.
+func (p *publisher) configs(c *image.Changes, im *image.Image) {
+	self := strconv.Itoa(int(p.broker.cfg.Node.ID))
+	for change := range c.Configs() {
+		r := change.New
+		if r == nil {
+			r = change.Old
+		}
+		if r.Resource.Type == image.ResourceBroker && (r.Resource.Name == "" || r.Resource.Name == self) {
+			layers := p.broker.layersOf(im)
+			p.broker.layers.Store(layers)
+			p.broker.follow(layers)
+			return
+		}
+	}
 }
 
 // quotas puts the image's client quotas into force where they changed.

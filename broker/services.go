@@ -86,11 +86,11 @@ func (b *Broker) openDirs() error {
 	times := storage.DefaultDirsTimes
 	times.HighWatermark, times.RecoveryPoint, times.LogStart = own.Logs.HighWatermark, own.Logs.RecoveryPoint, own.Logs.LogStart
 	times.Retention, times.FirstRetention = own.Logs.Retention, own.Logs.FirstRetention
-	cleaner := storage.CleanerOptions(own.Logs.Cleaner)
+	first := tuning(b.layers.Load().Running())
 	b.dirs, err = storage.OpenDirs(storage.DirsOptions{
 		FS: vfs.Default, Directories: directories, OpenFiles: maxOpenFiles(),
 		Config:          func(topic string) storage.LogConfig { return b.replicas.TopicConfig(topic) },
-		RecoveryThreads: own.RecoveryThreads, ProducerExpirationMs: own.Logs.ProducerExpiration.Milliseconds(), Times: times, Cleaner: cleaner,
+		RecoveryThreads: first.RecoveryThreads, ProducerExpirationMs: first.ProducerExpirationMs, Times: times, Cleaner: first.Cleaner,
 		Clock: clock.System, Random: rand.Reader, Logger: b.logger.With("component", "storage"),
 		Failed: b.directoryFailed, Reopened: func(l *storage.Log) { b.replicas.Reopened(l) },
 	})

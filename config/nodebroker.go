@@ -1,7 +1,6 @@
 package config
 
 import (
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -78,7 +77,8 @@ type Broker struct {
 	PartitionMetrics bool
 }
 
-// FetchRules say how followers fetch from leaders, as the node was started with.
+// FetchRules say how followers fetch from leaders, as the node was started with;
+// Layers.Running says how many fetchers there are now.
 type FetchRules struct {
 	Fetchers              int // for each other broker
 	MaxBytes, AnswerBytes int32
@@ -116,8 +116,7 @@ type LogRules struct {
 	Cleaner                                CleanerRules
 }
 
-// CleanerRules say how logs are compacted, as the node was started with: a later
-// change of these keys takes effect at the next start.
+// CleanerRules say how logs are compacted.
 type CleanerRules struct {
 	Threads        int     // 0: nothing is compacted
 	KeyMemory      int64   // bytes, for all threads together
@@ -174,25 +173,17 @@ func (p *nodeParser) broker(n *Node) {
 	b.Logs = LogRules{
 		HighWatermark: p.millis("replica.high.watermark.checkpoint.interval.ms"), RecoveryPoint: p.millis("log.flush.offset.checkpoint.interval.ms"),
 		LogStart: p.millis("log.flush.start.offset.checkpoint.interval.ms"), Retention: p.millis("log.retention.check.interval.ms"),
-		FirstRetention: p.millis("log.initial.task.delay.ms"), ProducerExpiration: p.millis("producer.id.expiration.ms"),
+		FirstRetention: p.millis("log.initial.task.delay.ms"),
 	}
-	if p.value("log.cleaner.enable").Bool {
-		rate := p.value("log.cleaner.io.max.bytes.per.second").Real
-		if rate == math.MaxFloat64 { // the default
-			rate = 0
-		}
-		b.Logs.Cleaner = CleanerRules{
-			Threads: p.int("log.cleaner.threads"), KeyMemory: p.value("log.cleaner.dedupe.buffer.size").Int,
-			BytesPerSecond: rate, Backoff: p.millis("log.cleaner.backoff.ms"),
-		}
-	}
+	running := p.layers.Running()
+	b.Logs.Cleaner, b.Logs.ProducerExpiration = running.Cleaner, running.ProducerExpiration
 	b.ReplicaLagMax = p.millis("replica.lag.time.max.ms")
 	b.Fetch = FetchRules{
-		Fetchers: p.int("num.replica.fetchers"), MaxBytes: int32(p.int("replica.fetch.max.bytes")), AnswerBytes: int32(p.int("replica.fetch.response.max.bytes")),
+		Fetchers: running.Fetchers, MaxBytes: int32(p.int("replica.fetch.max.bytes")), AnswerBytes: int32(p.int("replica.fetch.response.max.bytes")),
 		MinBytes: int32(p.int("replica.fetch.min.bytes")), MaxWait: p.millis("replica.fetch.wait.max.ms"),
 		Backoff: p.millis("replica.fetch.backoff.ms"), Timeout: p.millis("replica.socket.timeout.ms"),
 	}
-	b.RecoveryThreads = p.int("num.recovery.threads.per.data.dir")
+	b.RecoveryThreads = running.RecoveryThreads
 	b.FetchMaxBytes, b.FetchSessions = p.int("fetch.max.bytes"), p.int("max.incremental.fetch.session.cache.slots")
 	b.DescribedPartitions = p.int("max.request.partition.size.limit")
 	b.ServeWithoutQuorum = p.value("kvorum.serve.without.quorum").Bool

@@ -3,9 +3,7 @@ package config
 import (
 	"fmt"
 	"math"
-	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -204,34 +202,13 @@ func (p *nodeParser) window(samples, seconds string) QuotaWindow {
 	return QuotaWindow{Samples: p.int(samples), Length: p.seconds(seconds)}
 }
 
-// maxOverrides bounds the addresses with a limit of their own: the key is a line
-// that somebody has written.
-const maxOverrides = 10_000
-
-// perIP reads address:limit,... An address is written as numbers: unlike Apache,
-// which asks the resolver once at its start, kvorum does not take names.
+// perIP reads the limits of single addresses.
 func (p *nodeParser) perIP(n *Node) {
-	const name = "max.connections.per.ip.overrides"
-	entries := splitList(p.value(name).Text)
-	if len(entries) > maxOverrides {
-		p.fail(name, "%s has %d entries; at most %d are taken", name, len(entries), maxOverrides)
-		return
+	limits, errs := parsePerIP(p.value(perIPKey).Text)
+	for _, err := range errs {
+		p.fail(perIPKey, "%w", err)
 	}
-	for _, entry := range entries {
-		at := strings.LastIndexByte(entry, ':')
-		if at < 0 {
-			p.fail(name, "%s: %q is not of the form address:limit", name, entry)
-			continue
-		}
-		ip, err := netip.ParseAddr(strings.Trim(strings.TrimSpace(entry[:at]), "[]"))
-		limit, limitErr := strconv.ParseInt(strings.TrimSpace(entry[at+1:]), 10, 32)
-		if err != nil || limitErr != nil || limit < 0 {
-			p.fail(name, "%s: %q is not of the form address:limit, with an IP address and a number from 0 on", name, entry)
-			continue
-		}
-		if n.Connections.PerIP == nil {
-			n.Connections.PerIP = map[netip.Addr]int{}
-		}
-		n.Connections.PerIP[ip.Unmap()] = int(limit)
+	if len(limits) > 0 {
+		n.Connections.PerIP = limits
 	}
 }

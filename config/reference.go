@@ -39,6 +39,8 @@ The column *here* says what a key of server.properties does: *in effect*; *broke
 *accepted*: it sizes something that kvorum does not have, or tunes a protocol that this release does not serve and does not announce; *refused on brokers unless
 default*: a broker does not start with it, a controller takes it as Apache's does.
 *Dynamic* keys can also be changed at run time with ` + "`kafka-configs --entity-type brokers`" + `: *cluster* for all brokers or one, *broker* for one only.
+A running broker follows them; a change of a key that only a start reads (no entry) is refused, as by Apache's broker. A value for one broker wins over one for all
+brokers, that over the file, and that over the default.
 `
 
 // Reference is the text of docs/configuration.md.

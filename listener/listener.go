@@ -157,6 +157,22 @@ type Listener struct {
 	cancel  context.CancelFunc // drops every request; set by Serve
 	conns   map[*conn]struct{}
 	fromIPs map[netip.Addr]int // bounded by len(conns)
+	limits  Limits
+}
+
+// Limits are those of Config's keys that may change while a listener serves. None is
+// above what its Config may have; connections that are open stay so.
+type Limits struct {
+	MaxConnections, MaxConnectionsPerIP int
+	PerIP                               map[netip.Addr]int // not to be changed any more
+	MaxConnectionRate                   float64
+}
+
+// SetLimits changes the limits; the next connection is judged by them.
+func (l *Listener) SetLimits(limits Limits) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.limits = limits
 }
 
 type state uint8
@@ -183,6 +199,7 @@ func New(ctx context.Context, cfg Config) (*Listener, error) {
 	return &Listener{
 		cfg: cfg, sock: sock, draining: make(chan struct{}), cancel: func() {},
 		conns: make(map[*conn]struct{}), fromIPs: make(map[netip.Addr]int),
+		limits: Limits{cfg.MaxConnections, cfg.MaxConnectionsPerIP, cfg.PerIP, cfg.MaxConnectionRate},
 	}, nil
 }
 
@@ -260,12 +277,12 @@ func (l *Listener) drop() {
 func (l *Listener) accept(ctx context.Context) {
 	defer l.running.Done()
 	wait := time.Duration(0)
-	rate := quota.Meter{Window: quota.DefaultWindow, Bound: l.cfg.MaxConnectionRate}
+	rate := quota.Meter{Window: quota.DefaultWindow}
 	for {
 		sock, err := l.sock.Accept()
 		if err == nil {
 			wait = 0
-			if rate.Bound > 0 {
+			if rate.Bound = l.rateBound(); rate.Bound > 0 {
 				l.pause(rate.Record(1, time.Now()))
 			}
 			l.open(ctx, sock)
@@ -280,6 +297,12 @@ func (l *Listener) accept(ctx context.Context) {
 			return
 		}
 	}
+}
+
+func (l *Listener) rateBound() float64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.limits.MaxConnectionRate
 }
 
 // pause waits; false when the listener drains.
@@ -334,7 +357,7 @@ func (l *Listener) admit(c *conn) (Reason, bool) {
 	switch {
 	case l.state == closed:
 		return Closed, false
-	case len(l.conns) >= l.cfg.MaxConnections:
+	case len(l.conns) >= l.limits.MaxConnections:
 		return TooMany, false
 	case l.fromIPs[c.addr.Addr()] >= l.perIP(c.addr.Addr()):
 		return TooManyFromIP, false
@@ -345,12 +368,12 @@ func (l *Listener) admit(c *conn) (Reason, bool) {
 	return 0, true
 }
 
-// perIP is how many connections an address may have.
+// perIP is how many connections an address may have, under mu.
 func (l *Listener) perIP(ip netip.Addr) int {
-	if most, ok := l.cfg.PerIP[ip]; ok {
+	if most, ok := l.limits.PerIP[ip]; ok {
 		return most
 	}
-	return l.cfg.MaxConnectionsPerIP
+	return l.limits.MaxConnectionsPerIP
 }
 
 func (l *Listener) forget(c *conn) {

@@ -243,3 +243,34 @@ func TestConnectionRate(t *testing.T) {
 		t.Error("22 connections at once passed a rate of 2 a second")
 	}
 }
+
+// Limits that change while a listener serves hold for the next connection; the open
+// ones stay.
+func TestLimitsChangeWhileServing(t *testing.T) {
+	refused := make(chan Reason, 10)
+	l := start(t, func(c *Config) { c.Events.Refused = func(_ netip.AddrPort, why Reason) { refused <- why } }, bindEcho)
+	first := dial(t, l)
+	exchange := func(c *client) {
+		c.send(heartbeat(1))
+		c.receive(newHeartbeatResponse())
+	}
+	exchange(first)
+	own := map[netip.Addr]int{netip.MustParseAddr("127.0.0.1"): 1}
+	for _, step := range []struct {
+		limits Limits
+		why    Reason
+	}{
+		{Limits{MaxConnections: 1, MaxConnectionsPerIP: 10}, TooMany},
+		{Limits{MaxConnections: 10, MaxConnectionsPerIP: 0}, TooManyFromIP},
+		{Limits{MaxConnections: 10, MaxConnectionsPerIP: 10, PerIP: own}, TooManyFromIP},
+	} {
+		l.SetLimits(step.limits)
+		dial(t, l).ended()
+		if why := <-refused; why != step.why {
+			t.Errorf("with %+v: %v", step.limits, why)
+		}
+		exchange(first)
+	}
+	l.SetLimits(Limits{MaxConnections: 2, MaxConnectionsPerIP: 2})
+	exchange(dial(t, l))
+}

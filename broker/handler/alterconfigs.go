@@ -156,6 +156,16 @@ func (h *Handlers) checkBroker(c *call, r image.Resource, change func(map[string
 	if err := config.ValidateBroker(scope, values); err != nil {
 		return errors.New(errors.InvalidRequest, "%s", err)
 	}
+	now := h.cfg.Layers()
+	next := now
+	if scope == config.ScopeBroker {
+		next.Broker = values
+	} else {
+		next.Cluster = values
+	}
+	if err := config.ValidateRunning(now, next); err != nil {
+		return errors.New(errors.InvalidRequest, "%s", err)
+	}
 	return nil
 }
 

@@ -14,7 +14,7 @@ import (
 // FetchRules say how followers fetch; times and sizes are Kafka's keys.
 type FetchRules struct {
 	// Fetchers is num.replica.fetchers: how many fetchers, each with a connection
-	// of its own, share the partitions that one broker leads. One is enough but for
+	// of its own, share the partitions that one broker leads, until SetFetchers. One is enough but for
 	// machines with more cores than a leader and its followers can use.
 	Fetchers int
 	// MaxBytes bounds the records of one partition in an answer
@@ -56,8 +56,10 @@ type Link interface {
 type fetchers struct {
 	ps *Partitions
 
-	mu  sync.Mutex
-	all map[fetcherKey]*fetcher
+	mu sync.Mutex
+	// each is how many fetchers share the partitions of one source.
+	each int
+	all  map[fetcherKey]*fetcher
 	// of is who fetches a partition.
 	of map[*Partition]*fetcher
 	// start runs a fetcher; nil before run and after it.
@@ -70,7 +72,7 @@ type fetcherKey struct {
 }
 
 func newFetchers(ps *Partitions) *fetchers {
-	return &fetchers{ps: ps, all: map[fetcherKey]*fetcher{}, of: map[*Partition]*fetcher{}}
+	return &fetchers{ps: ps, each: ps.rules.Fetchers, all: map[fetcherKey]*fetcher{}, of: map[*Partition]*fetcher{}}
 }
 
 // run lets the fetchers work until ctx ends, and waits for them.
@@ -109,9 +111,31 @@ func (fs *fetchers) assign(p *Partition, source kafka.BrokerID) {
 	next.post(p, true)
 }
 
-// index spreads the partitions of a source.
+// SetFetchers changes num.replica.fetchers. Partitions that come to another fetcher
+// go on there; an answer that the first one still waits for is judged by the
+// partition's core, as after a change of the leader.
+func (ps *Partitions) SetFetchers(n int) {
+	fs := ps.fetchers
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if n == fs.each {
+		return
+	}
+	fs.each = n
+	for p, was := range fs.of {
+		next := fs.fetcher(fetcherKey{was.source, fs.index(p)})
+		if next == was {
+			continue
+		}
+		was.post(p, false)
+		fs.of[p] = next
+		next.post(p, true)
+	}
+}
+
+// index spreads the partitions of a source, under mu.
 func (fs *fetchers) index(p *Partition) int {
-	n := fs.ps.rules.Fetchers
+	n := fs.each
 	if n <= 1 {
 		return 0
 	}

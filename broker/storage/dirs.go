@@ -36,6 +36,8 @@ type DirsOptions struct {
 	Config func(topic string) LogConfig
 	// RecoveryThreads is num.recovery.threads.per.data.dir: how many logs of a
 	// directory are recovered or closed at a time.
+	//
+	// This, ProducerExpirationMs and Cleaner are what Tune changes later.
 	RecoveryThreads      int
 	ProducerExpirationMs int64
 	Times                DirsTimes
@@ -106,6 +108,9 @@ type Dirs struct {
 	unmade       []*holding // new ones that may have no directory yet
 	cleaner      cleanState
 
+	tuning atomic.Pointer[Tuning]
+	tuned  chan struct{} // tuning has changed: more compactions may be wanted
+
 	failures  chan *directory // each directory once
 	wake      chan struct{}   // rolled is not empty
 	wakeMaker chan struct{}   // unmade is not empty
@@ -158,8 +163,9 @@ func OpenDirs(o DirsOptions) (*Dirs, error) {
 		holdings: map[kafka.TopicPartition]*holding{}, futures: map[kafka.TopicPartition]*holding{},
 		rolled: map[*Log]bool{}, full: map[*Log]bool{},
 		cleaner:  cleanState{offsets: map[*directory]checkpoint.Offsets{}, busy: map[*Log]context.CancelFunc{}, failed: map[*Log]bool{}},
-		failures: make(chan *directory, len(o.Directories)), wake: make(chan struct{}, 1), wakeMaker: make(chan struct{}, 1),
+		failures: make(chan *directory, len(o.Directories)), wake: make(chan struct{}, 1), wakeMaker: make(chan struct{}, 1), tuned: make(chan struct{}, 1),
 	}
+	d.tuning.Store(&Tuning{o.RecoveryThreads, o.ProducerExpirationMs, o.Cleaner})
 	if d.o.Logger == nil {
 		d.o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -351,6 +357,7 @@ func (d *Dirs) openLog(e *holding) (*Log, error) {
 	}
 	e.flushedMs.Store(d.nowMs())
 	e.log.Store(l)
+	l.SetProducerExpiration(d.tuning.Load().ProducerExpirationMs) // Tune may have come meanwhile
 	return l, nil
 }
 
@@ -359,7 +366,7 @@ func (d *Dirs) logOptions(e *holding, topic kafka.TopicID, config LogConfig) Opt
 	return Options{
 		Partition: e.partition, TopicID: topic, Dir: d.o.FS.PathJoin(e.home.Path, e.name), Files: d.files, Config: config,
 		LogStart: e.start, RecoveryPoint: e.recovery, Clean: e.clean,
-		ProducerExpirationMs: d.o.ProducerExpirationMs, JitterMs: jitter(config), NowMs: d.nowMs(),
+		ProducerExpirationMs: d.tuning.Load().ProducerExpirationMs, JitterMs: jitter(config), NowMs: d.nowMs(),
 		Logger: d.o.Logger, Rolled: d.noteRolled,
 		Failed:             func(l *Log, cause error) { d.logFailed(e, l, cause) },
 		LowerRecoveryPoint: func(_ *Log, to kafka.Offset) error { return d.lowerRecoveryPoint(e, to) },

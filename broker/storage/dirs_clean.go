@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"kvorum/broker/storage/checkpoint"
@@ -24,6 +25,9 @@ type CleanerOptions struct {
 	// Backoff is log.cleaner.backoff.ms.
 	Backoff time.Duration
 }
+
+// share is the key memory of one compaction.
+func (o CleanerOptions) share() int64 { return o.KeyMemory / int64(max(o.Threads, 1)) }
 
 // cleanState is what Dirs knows of the compaction of its logs.
 type cleanState struct {
@@ -64,19 +68,48 @@ func (d *Dirs) CleanerStats() CleanerStats {
 	return s
 }
 
-// runCleaner compacts logs, the dirtiest first, until ctx ends.
-func (d *Dirs) runCleaner(ctx context.Context) {
-	timer := d.o.Clock.NewTimer(d.o.Cleaner.Backoff)
+// runCleaners runs as many cleaners as log.cleaner.threads says at the time, until
+// ctx ends.
+func (d *Dirs) runCleaners(ctx context.Context) {
+	var (
+		work    sync.WaitGroup
+		running []context.CancelFunc
+	)
+	defer work.Wait()
+	for {
+		for len(running) < d.tuning.Load().Cleaner.Threads {
+			one, stop := context.WithCancel(ctx)
+			running = append(running, stop)
+			work.Go(func() { d.runCleaner(ctx, one) })
+		}
+		for most := max(d.tuning.Load().Cleaner.Threads, 0); len(running) > most; running = running[:len(running)-1] {
+			running[len(running)-1]()
+		}
+		select {
+		case <-ctx.Done():
+			for _, stop := range running {
+				stop()
+			}
+			return
+		case <-d.tuned:
+		}
+	}
+}
+
+// runCleaner compacts logs, the dirtiest first, until ctx ends, or until one does: then
+// the log that is being compacted is the last.
+func (d *Dirs) runCleaner(ctx, one context.Context) {
+	timer := d.o.Clock.NewTimer(d.tuning.Load().Cleaner.Backoff)
 	defer timer.Stop()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-one.Done():
 			return
 		case <-timer.C():
 		}
-		for ctx.Err() == nil && d.cleanDirtiest(ctx) {
+		for one.Err() == nil && d.cleanDirtiest(ctx) {
 		}
-		timer.Reset(d.o.Cleaner.Backoff)
+		timer.Reset(d.tuning.Load().Cleaner.Backoff)
 	}
 }
 
@@ -92,7 +125,7 @@ func (d *Dirs) cleanDirtiest(all context.Context) bool {
 	c := &cleaning{l: l, nowMs: d.nowMs(), r: r, pace: d.pace}
 	from := d.o.Clock.Now()
 	before := l.Size()
-	end, replaced, err := c.clean(ctx, d.o.Cleaner.KeyMemory/int64(d.o.Cleaner.Threads))
+	end, replaced, err := c.clean(ctx, d.tuning.Load().Cleaner.share())
 	d.doomFiles(e.home, replaced, l.Config().FileDeleteDelayMs)
 	switch {
 	case errors.Is(err, errCleaningStopped) || l.Err() != nil || errors.Is(err, errGone):
@@ -224,7 +257,8 @@ func (d *Dirs) dropCleaned(e *holding) {
 
 // pace keeps a compaction within its bytes per second.
 func (d *Dirs) pace(ctx context.Context, n int) error {
-	rate := d.o.Cleaner.BytesPerSecond / float64(d.o.Cleaner.Threads)
+	tuned := d.tuning.Load().Cleaner
+	rate := tuned.BytesPerSecond / float64(max(tuned.Threads, 1))
 	if rate <= 0 {
 		return ctx.Err()
 	}

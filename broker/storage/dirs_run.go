@@ -29,9 +29,7 @@ func (d *Dirs) Run(ctx context.Context) {
 	work.Go(func() {
 		d.every(ctx, d.o.Times.Probe, d.o.Times.Probe, func() { d.flushOld(ctx); d.removeDoomed(); d.reopenFull(); d.retryRefused(ctx) })
 	})
-	for range d.o.Cleaner.Threads {
-		work.Go(func() { d.runCleaner(ctx) })
-	}
+	work.Go(func() { d.runCleaners(ctx) })
 	d.runCheckpoints(ctx)
 	work.Wait()
 }
@@ -106,7 +104,7 @@ func (d *Dirs) parallel(all []*holding, f func(*holding) error) error {
 		errs []error
 	)
 	next := make(chan *holding)
-	for range max(d.o.RecoveryThreads, 1) {
+	for range max(d.tuning.Load().RecoveryThreads, 1) {
 		work.Go(func() {
 			for e := range next {
 				if err := f(e); err != nil {
