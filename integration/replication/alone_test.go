@@ -21,6 +21,9 @@ import (
 	"kvorum/integration/loopback"
 )
 
+// leastAlone is for how long at least there is load without a controller.
+const leastAlone = 30 * time.Second
+
 // TestAllControllersGone kills all controllers under load. Nobody who writes, reads,
 // commits offsets or asks what there is has an error; what needs a controller is told
 // so in time. A broker that is killed meanwhile, and one that is stopped, serve again
@@ -55,7 +58,7 @@ func TestAllControllersGone(t *testing.T) {
 	}
 	gone := time.Now()
 	askNeedsController(ctx, t, admin)
-	for round := 0; round < rounds(t, 1); round++ {
+	for round := 0; round < rounds(t, 1) || time.Since(gone) < leastAlone; round++ {
 		p.more(ctx, 300)
 		g.more(ctx, 5)
 		askEverybody(ctx, t, seeds, topic)
