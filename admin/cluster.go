@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -25,15 +24,14 @@ const clientID = "kvorum-cli"
 
 // Cluster is the way to the brokers of a cluster.
 //
-// kafka-go does what it reaches: topics (Topics) and producing. franz-go does the
-// rest, for want in kafka-go of the requests (DeleteRecords, DescribeLogDirs,
-// the group states of ListGroups) or of following leaders and coordinators that
-// move (offsets and groups).
+// kafka-go does what it reaches: topics (Topics). franz-go does the rest, for want
+// in kafka-go of the requests (DeleteRecords, DescribeLogDirs, the group states of
+// ListGroups), of an idempotent producer, or of following leaders and coordinators
+// that move (offsets and groups).
 type Cluster struct {
-	access  Access
-	client  *kgo.Client
-	admin   *kadm.Client
-	segment kafka.Client
+	access Access
+	client *kgo.Client
+	admin  *kadm.Client
 }
 
 // Connect opens the way to a cluster and sees that somebody answers.
@@ -45,8 +43,7 @@ func Connect(ctx context.Context, a Access) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{access: a, client: client, admin: kadm.NewClient(client),
-		segment: kafka.Client{Addr: kafka.TCP(a.Brokers...), Timeout: a.Timeout}}
+	c := &Cluster{access: a, client: client, admin: kadm.NewClient(client)}
 	ctx, cancel := c.within(ctx)
 	defer cancel()
 	if err := client.Ping(ctx); err != nil {

@@ -51,7 +51,7 @@ func (c *Cluster) Consume(ctx context.Context, o *Consume, each func(*kgo.FetchP
 	if o.ReadCommitted {
 		options = append(options, kgo.FetchIsolationLevel(kgo.ReadCommitted()))
 	}
-	r := &reading{Consume: o, each: each, polled: polled}
+	r := &reading{Consume: o, cluster: c, each: each, polled: polled}
 	if o.Group != "" {
 		options = append(options, groupOptions(o)...)
 	} else {
@@ -129,21 +129,25 @@ func groupOptions(o *Consume) []kgo.Opt {
 // reading is a Consume that is under way.
 type reading struct {
 	*Consume
-	each   func(*kgo.FetchPartition, *kgo.Record) error
-	polled func() error
-	read   int
-	passed []*kgo.Record // the last one of each partition since polled was called
+	cluster *Cluster
+	each    func(*kgo.FetchPartition, *kgo.Record) error
+	polled  func() error
+	read    int
+	passed  []*kgo.Record // the last one of each partition since polled was called
 
 	// ends are the offsets before which the partitions that are still read stop.
 	// bounded says that there are such ends.
 	ends    map[string]map[int32]int64
 	bounded bool
+	// next is the offset after the last record that was read, and at first that of
+	// the span's beginning; only of partitions with an end.
+	next map[string]map[int32]int64
 }
 
 // plan resolves the span to offsets, and leaves out partitions that have nothing
 // in it.
 func (r *reading) plan(ctx context.Context, c *Cluster, topics []string) (map[string]map[int32]kgo.Offset, error) {
-	b, err := c.bounds(ctx, topics...)
+	b, err := c.bounds(ctx, r.ReadCommitted, topics...)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +157,7 @@ func (r *reading) plan(ctx context.Context, c *Cluster, topics []string) (map[st
 	}
 	var to map[string]map[int32]int64
 	if r.Span.To != nil {
-		r.bounded, r.ends = true, map[string]map[int32]int64{}
+		r.bounded, r.ends, r.next = true, map[string]map[int32]int64{}, map[string]map[int32]int64{}
 		if to, err = c.resolve(ctx, b, *r.Span.To); err != nil {
 			return nil, err
 		}
@@ -169,6 +173,7 @@ func (r *reading) plan(ctx context.Context, c *Cluster, topics []string) (map[st
 					continue
 				}
 				add(r.ends, topic, partition, to[topic][partition])
+				add(r.next, topic, partition, first)
 			}
 			add(plan, topic, partition, kgo.NewOffset().At(first))
 		}
@@ -188,9 +193,17 @@ func add[V any](m map[string]map[int32]V, topic string, partition int32, v V) {
 
 func (r *reading) poll(ctx context.Context, client *kgo.Client) error {
 	for {
-		fetches := client.PollRecords(ctx, 1000)
+		fetches, quiet := r.fetch(ctx, client)
 		if ctx.Err() != nil {
 			return nil // Ctrl-C
+		}
+		if quiet {
+			if err := r.passGaps(ctx, client); errors.Is(err, errEnough) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+			continue
 		}
 		if err := fetchError(fetches); err != nil {
 			return err
@@ -253,6 +266,9 @@ func (r *reading) take(fetches kgo.Fetches) error {
 // last one.
 func (r *reading) one(p *kgo.FetchPartition, record *kgo.Record) error {
 	end, limited := r.ends[record.Topic][record.Partition]
+	if limited {
+		r.next[record.Topic][record.Partition] = record.Offset + 1
+	}
 	if r.bounded && !limited {
 		return nil // read beyond the end
 	}

@@ -237,7 +237,7 @@ func (c *Cluster) targets(ctx context.Context, group string, old map[string]map[
 	if err := c.known(ctx, topics); err != nil {
 		return nil, err
 	}
-	b, err := c.bounds(ctx, topics...)
+	b, err := c.bounds(ctx, false, topics...)
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,9 @@ import (
 type bounds struct{ start, end kadm.ListedOffsets }
 
 // bounds asks for the first and the end offset of every partition of the topics.
-func (c *Cluster) bounds(ctx context.Context, topics ...string) (bounds, error) {
+// committed ends them at the first transaction that is open (the last stable
+// offset).
+func (c *Cluster) bounds(ctx context.Context, committed bool, topics ...string) (bounds, error) {
 	ctx, cancel := c.within(ctx)
 	defer cancel()
 	start, err := c.admin.ListStartOffsets(ctx, topics...)
@@ -24,7 +26,11 @@ func (c *Cluster) bounds(ctx context.Context, topics ...string) (bounds, error) 
 	if err != nil {
 		return bounds{}, fmt.Errorf("list the first offsets of %s: %w", strings.Join(topics, ", "), err)
 	}
-	end, err := c.admin.ListEndOffsets(ctx, topics...)
+	ends := c.admin.ListEndOffsets
+	if committed {
+		ends = c.admin.ListCommittedOffsets
+	}
+	end, err := ends(ctx, topics...)
 	if err == nil {
 		err = end.Error()
 	}

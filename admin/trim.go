@@ -26,7 +26,7 @@ func (c *Cluster) PlanTrim(ctx context.Context, topic string, partitions []int32
 	if err := c.known(ctx, []string{topic}); err != nil {
 		return nil, err
 	}
-	b, err := c.bounds(ctx, topic)
+	b, err := c.bounds(ctx, false, topic)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,6 +19,7 @@ type produceFlags struct {
 	produce   admin.Produce
 	format    string
 	written   string
+	file      string
 	key       string
 	headers   []string
 	tombstone bool
@@ -28,8 +30,10 @@ func topicProduce(flags *brokerFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "produce TOPIC", Short: "Write records to a topic, by default one for each line of the input", Args: cobra.MaximumNArgs(1),
 		Long: "Produce writes what it reads from its input, and prints where each record is once it is\n" +
-			"acknowledged. It ends with 1 at the first record that is not. Formats are those of rpk:\n" + formatHelp + ".",
+			"acknowledged. It ends with 1 at the first record that is not. With --acks all a record is\n" +
+			"written once, also when an answer was lost on its way. Formats are those of rpk:\n" + formatHelp + ".",
 		Example: "  kvorum topic produce orders -k customer-7 -H source=shop < lines.txt\n" +
+			"  kvorum topic produce orders --file lines.txt -o ''\n" +
 			"  echo hello | kvorum topic produce orders\n" +
 			"  kvorum topic produce orders -f '%k %v\\n' -z zstd < keyed.txt\n" +
 			"  kvorum topic produce -f '%t %v\\n' --partition 0 -o '%p:%o\\n' < several-topics.txt",
@@ -40,6 +44,7 @@ func topicProduce(flags *brokerFlags) *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&f.format, "format", "f", "%v\\n", "how records are read from the input")
 	cmd.Flags().StringVarP(&f.written, "output-format", "o", "Produced to partition %p at offset %o with timestamp %d.\\n", "what is printed for each record, or json")
+	cmd.Flags().StringVar(&f.file, "file", "", "file to read in the place of the input")
 	cmd.Flags().StringVarP(&f.key, "key", "k", "", "key of every record; a key of the format goes before it")
 	cmd.Flags().StringArrayVarP(&f.headers, "header", "H", nil, "KEY=VALUE or KEY:VALUE of every record; may be given more than once")
 	cmd.Flags().Int32VarP(&f.produce.Partition, "partition", "p", -1, "partition of every record; -1 lets the key choose as Java's clients do")
@@ -52,7 +57,16 @@ func topicProduce(flags *brokerFlags) *cobra.Command {
 }
 
 func (f *produceFlags) run(ctx context.Context, cmd *cobra.Command, c *admin.Cluster) error {
-	next, err := f.reader(cmd)
+	in := cmd.InOrStdin()
+	if f.file != "" {
+		file, err := os.Open(f.file)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		in = file
+	}
+	next, err := f.reader(in)
 	if err != nil {
 		return err
 	}
@@ -61,7 +75,14 @@ func (f *produceFlags) run(ctx context.Context, cmd *cobra.Command, c *admin.Clu
 		return err
 	}
 	var line []byte
+	var records, size int64
+	p := newProgress(cmd)
+	p.terminal = p.terminal && !isTerminal(cmd.OutOrStdout()) // the lines of records would be written over
+	defer p.end()
 	return c.Produce(ctx, &f.produce, next, func(r *kgo.Record) error {
+		records++
+		size += int64(len(r.Key) + len(r.Value))
+		p.say("%d records acknowledged, %s", records, bytesText(size))
 		var err error
 		if line, err = format(line[:0], &kgo.FetchPartition{}, r); err != nil {
 			return err
@@ -72,12 +93,12 @@ func (f *produceFlags) run(ctx context.Context, cmd *cobra.Command, c *admin.Clu
 }
 
 // reader reads records from the input and completes them by the flags.
-func (f *produceFlags) reader(cmd *cobra.Command) (func() (*kgo.Record, error), error) {
+func (f *produceFlags) reader(from io.Reader) (func() (*kgo.Record, error), error) {
 	headers, err := recordHeaders(f.headers)
 	if err != nil {
 		return nil, err
 	}
-	in, err := kgo.NewRecordReader(f.input(cmd.InOrStdin()), f.format)
+	in, err := kgo.NewRecordReader(f.input(from), f.format)
 	if err != nil {
 		return nil, usageError("--format: " + err.Error())
 	}
