@@ -12,9 +12,9 @@ import (
 
 func clusterCommand() *cobra.Command {
 	var flags brokerFlags
-	cmd := &cobra.Command{Use: "cluster", Short: "Look at a cluster: brokers, health, configs, disks", Args: cobra.NoArgs, RunE: needSubcommand}
+	cmd := &cobra.Command{Use: "cluster", Short: "Look at a cluster: brokers, health, configs, disks, maintenance", Args: cobra.NoArgs, RunE: needSubcommand}
 	flags.add(cmd)
-	cmd.AddCommand(clusterInfo(&flags), clusterBrokers(&flags), clusterHealth(&flags), clusterConfig(&flags), clusterLogDirs(&flags))
+	cmd.AddCommand(clusterInfo(&flags), clusterBrokers(&flags), clusterHealth(&flags), clusterConfig(&flags), clusterLogDirs(&flags), clusterMaintenance(&flags))
 	return cmd
 }
 
