@@ -147,7 +147,8 @@ func (c *Core) mayMigrate(records []record.Message, begins, closes bool) *errors
 	case begins && !migrates:
 		return errors.New(errors.InvalidRequest, "ZooKeeper can be copied or given back in state PRE_MIGRATION or MIGRATION only, not in %d", state)
 	case begins || open:
-		if closes && len(records) > 1 && !slices.ContainsFunc(records, func(m record.Message) bool { return setsZkState(m, ends) }) {
+		_, aborts := records[0].Record.(*record.AbortTransactionRecord)
+		if closes && !aborts && c.pending.ZkMigrationState() != ends && !slices.ContainsFunc(records, func(m record.Message) bool { return setsZkState(m, ends) }) {
 			return errors.New(errors.InvalidRequest, "the batch that ends the transaction does not say %s", name)
 		}
 		return nil

@@ -128,7 +128,7 @@ func (c *Core) stepRequest(ev Request) {
 	spent.announce(response)
 	if c.transaction != nil && len(decision.Records) > 0 {
 		c.heardWithin(ev)
-		refuse(errors.New(errors.RequestTimedOut, "ZooKeeper is being copied: try again"))
+		refuse(errors.New(errors.RequestTimedOut, "ZooKeeper is being copied or given back: try again"))
 		return
 	}
 	if err := c.apply(decision); err != nil {

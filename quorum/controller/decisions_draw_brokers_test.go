@@ -26,11 +26,17 @@ func (e *episode) registerBroker() (Decision, []int16, func()) {
 	case e.chance(10):
 		req.Features = nil
 	}
+	if e.in.Settings.ZooKeeperMigration && e.chance(2) || e.chance(30) {
+		req.IsMigratingZkBroker = true
+	}
 	if e.chance(2) {
 		req.Rack = oneOf(e, ptr("a"), ptr("b"))
 	}
 	d, res := RegisterBroker(e.in, req)
 	return d, []int16{res.ErrorCode}, func() {
+		if b := e.in.Image.Broker(id); res.ErrorCode == 0 && b.IsMigratingZkBroker != req.IsMigratingZkBroker {
+			e.t.Fatalf("%s: broker %d is registered as %+v", e.at, id, b)
+		}
 		if res.ErrorCode == 0 {
 			e.in.Sessions.Registered(id, kafka.BrokerEpoch(res.BrokerEpoch), e.in.NowMs, e.in.Settings.SessionTimeoutMs)
 		}

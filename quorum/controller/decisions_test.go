@@ -132,6 +132,10 @@ func newEpisode(t *testing.T, random *rand.Rand) *episode {
 	s.DelegationTokenSecret, s.DelegationTokenMaxMs, s.DelegationTokenExpiryMs = []byte("secret"), 100_000, 20_000
 	s.ControllerFeatures, s.VoterIDs = image.SupportedFeatures(), []kafka.NodeID{1}
 	e.in.Caller = Caller{Principal: "User:admin", Host: "127.0.0.1", MayUseTokens: true, Forwarded: true}
+	if level == image.MV37IV2 || level == image.MV39IV0 { // dual write
+		s.ZooKeeperMigration, s.InterBrokerListener = true, "PLAINTEXT"
+		e.apply(zkState(image.ZkMigration))
+	}
 	e.restored = restore(t, e.in.Image)
 	for id := range kafka.BrokerID(3 + random.IntN(8)) {
 		e.start(id + 11)
