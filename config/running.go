@@ -135,20 +135,26 @@ func ValidateRunning(now, next Layers) error {
 		switch {
 		case want == have:
 		case want < have/2:
-			return invalid("Dynamic thread count update validation failed for %s=%d, value should be at least half the current value %d", name, want, have)
+			return refusedChange("Dynamic thread count update validation failed for %s=%d, value should be at least half the current value %d", name, want, have)
 		case want > 2*have:
-			return invalid("Dynamic thread count update validation failed for %s=%d, value should not be greater than double the current value %d", name, want, have)
+			return refusedChange("Dynamic thread count update validation failed for %s=%d, value should not be greater than double the current value %d", name, want, have)
 		}
 	}
 	have, want := now.Number("log.cleaner.threads"), next.Number("log.cleaner.threads")
 	switch {
 	case want == have || !now.flag("log.cleaner.enable"):
 	case want < 1:
-		return invalid("Log cleaner threads should be at least 1")
+		return refusedChange("Log cleaner threads should be at least 1")
 	case want < have/2:
-		return invalid("Log cleaner threads cannot be reduced to less than half the current value %d", have)
+		return refusedChange("Log cleaner threads cannot be reduced to less than half the current value %d", have)
 	case want > 2*have:
-		return invalid("Log cleaner threads cannot be increased to more than double the current value %d", have)
+		return refusedChange("Log cleaner threads cannot be increased to more than double the current value %d", have)
 	}
 	return nil
+}
+
+// refusedChange is a change that a broker itself refuses, in the words of
+// DynamicBrokerConfig.processReconfiguration.
+func refusedChange(format string, args ...any) error {
+	return invalid("Invalid value org.apache.kafka.common.config.ConfigException: %s for configuration Invalid dynamic configuration", fmt.Sprintf(format, args...))
 }

@@ -48,18 +48,21 @@ func TestRunning(t *testing.T) {
 // TestValidateRunning: a pool may at most double or halve at a time, by what this broker
 // has now and would have. The texts are Apache's (DynamicThreadPool, LogCleaner).
 func TestValidateRunning(t *testing.T) {
+	refused := func(why string) string {
+		return "Invalid value org.apache.kafka.common.config.ConfigException: " + why + " for configuration Invalid dynamic configuration"
+	}
 	for _, c := range []struct {
 		now, next Layers
 		want      string
 	}{
 		{Layers{}, Layers{Cluster: map[string]string{"num.io.threads": "16"}}, ""},
-		{Layers{}, Layers{Cluster: map[string]string{"num.io.threads": "17"}}, "Dynamic thread count update validation failed for num.io.threads=17, value should not be greater than double the current value 8"},
-		{Layers{}, Layers{Cluster: map[string]string{"background.threads": "4"}}, "Dynamic thread count update validation failed for background.threads=4, value should be at least half the current value 10"},
+		{Layers{}, Layers{Cluster: map[string]string{"num.io.threads": "17"}}, refused("Dynamic thread count update validation failed for num.io.threads=17, value should not be greater than double the current value 8")},
+		{Layers{}, Layers{Cluster: map[string]string{"background.threads": "4"}}, refused("Dynamic thread count update validation failed for background.threads=4, value should be at least half the current value 10")},
 		{Layers{Broker: map[string]string{"num.io.threads": "8"}}, Layers{Broker: map[string]string{"num.io.threads": "8"}, Cluster: map[string]string{"num.io.threads": "99"}}, ""},
-		{Layers{Static: map[string]string{"num.replica.fetchers": "4"}}, Layers{Static: map[string]string{"num.replica.fetchers": "4"}, Broker: map[string]string{"num.replica.fetchers": "1"}}, "Dynamic thread count update validation failed for num.replica.fetchers=1, value should be at least half the current value 4"},
+		{Layers{Static: map[string]string{"num.replica.fetchers": "4"}}, Layers{Static: map[string]string{"num.replica.fetchers": "4"}, Broker: map[string]string{"num.replica.fetchers": "1"}}, refused("Dynamic thread count update validation failed for num.replica.fetchers=1, value should be at least half the current value 4")},
 		{Layers{}, Layers{Cluster: map[string]string{"max.connections.per.ip.overrides": "x:1"}}, `max.connections.per.ip.overrides: "x:1" is not of the form address:limit, with an IP address and a number from 0 on`},
-		{Layers{}, Layers{Cluster: map[string]string{"log.cleaner.threads": "0"}}, "Log cleaner threads should be at least 1"},
-		{Layers{}, Layers{Cluster: map[string]string{"log.cleaner.threads": "3"}}, "Log cleaner threads cannot be increased to more than double the current value 1"},
+		{Layers{}, Layers{Cluster: map[string]string{"log.cleaner.threads": "0"}}, refused("Log cleaner threads should be at least 1")},
+		{Layers{}, Layers{Cluster: map[string]string{"log.cleaner.threads": "3"}}, refused("Log cleaner threads cannot be increased to more than double the current value 1")},
 	} {
 		got := ""
 		if err := ValidateRunning(c.now, c.next); err != nil {

@@ -128,6 +128,26 @@ func (a *asker) configs() {
 			change(4, "", "log.cleaner.threads", "none"), change(77, "x", "y", "z"), change(2, "small", "x", "1"), change(2, "small", "x", "1"),
 		}}
 	})
+	a.step("IncrementalAlterConfigs of brokers", only(1), func() kmsg.Request {
+		return &kmsg.IncrementalAlterConfigsRequest{ValidateOnly: true, Resources: []kmsg.IncrementalAlterConfigsRequestResource{
+			change(4, "1", "num.io.threads", "99"), change(4, "", "background.threads", "1"),
+		}}
+	})
+	a.step("IncrementalAlterConfigs of a key of the start", only(1), func() kmsg.Request {
+		return &kmsg.IncrementalAlterConfigsRequest{ValidateOnly: true, Resources: []kmsg.IncrementalAlterConfigsRequestResource{
+			change(4, "1", "log.dirs", "/x"), change(4, "", "broker.session.timeout.ms", "1"),
+		}}
+	})
+	a.step("IncrementalAlterConfigs of what is one broker's", only(1), func() kmsg.Request {
+		return &kmsg.IncrementalAlterConfigsRequest{ValidateOnly: true, Resources: []kmsg.IncrementalAlterConfigsRequestResource{
+			change(4, "1", "num.replica.fetchers", "3"), change(4, "", "advertised.listeners", "PLAINTEXT://x:1"),
+		}}
+	})
+	a.step("IncrementalAlterConfigs of compaction", only(1), func() kmsg.Request {
+		return &kmsg.IncrementalAlterConfigsRequest{ValidateOnly: true, Resources: []kmsg.IncrementalAlterConfigsRequestResource{
+			change(4, "1", "log.cleaner.threads", "9"), change(4, "", "max.connections", "-1"),
+		}}
+	})
 	a.step("AlterConfigs", since(0, 2), func() kmsg.Request {
 		value := "86400000"
 		return &kmsg.AlterConfigsRequest{ValidateOnly: true, Resources: []kmsg.AlterConfigsRequestResource{
