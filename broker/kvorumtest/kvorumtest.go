@@ -41,7 +41,6 @@ type Option func(*options)
 
 type options struct {
 	properties []string
-	logger     *slog.Logger
 }
 
 // Property sets one key of server.properties; it wins over Start's own.
@@ -49,16 +48,14 @@ func Property(key, value string) Option {
 	return func(o *options) { o.properties = append(o.properties, key+"="+value) }
 }
 
-// Logger takes what the node has to say; without it warnings go to the test's log.
-func Logger(l *slog.Logger) Option { return func(o *options) { o.logger = l } }
-
 // Start starts a node that is controller and broker on ports that are free, and
 // returns the address that clients bootstrap from. It serves when Start returns,
 // and stops when the test ends; its files are in a directory of the test's. What
 // goes wrong fails the test.
 func Start(t testing.TB, opts ...Option) (bootstrap string) {
 	t.Helper()
-	o := options{logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))}
+	logger := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	var o options
 	for _, opt := range opts {
 		opt(&o)
 	}
@@ -73,7 +70,7 @@ func Start(t testing.TB, opts ...Option) (bootstrap string) {
 	serving, ended := make(chan string, 1), make(chan error, 1)
 	go func() {
 		ended <- server.Run(ctx, node, server.Options{
-			Logger: o.logger, ShutdownTimeout: shutdownTimeout, Ready: func(s server.Serving) { serving <- s.Client.String() },
+			Logger: logger, ShutdownTimeout: shutdownTimeout, Ready: func(s server.Serving) { serving <- s.Client.String() },
 		})
 	}()
 	t.Cleanup(func() {

@@ -70,6 +70,3 @@ func (z *ZooKeeper) ask(ctx context.Context) error {
 	}
 	return err
 }
-
-// Kill ends the server as a crash does.
-func (z *ZooKeeper) Kill() { z.proc.Kill() }
