@@ -51,7 +51,7 @@ func (b *Broker) openServices() error {
 	b.replicas = replica.New(replica.Config{
 		Self: self, Dirs: b.dirs, FS: vfs.Default, Static: node.Static, Clock: clock.System, Log: b.logger.With("component", "replica"),
 		LagMax: own.ReplicaLagMax, Controller: b.requests, BrokerEpoch: epoch,
-		Peers: &peers{listener: own.InterBroker, clientID: fmt.Sprintf("broker-%d-fetcher", node.ID)}, Fetch: replica.FetchRules(own.Fetch), RackAware: own.RackAware, ThrottleWindow: quota.Window(node.ReplicationQuotas),
+		Peers: &peers{listener: own.InterBroker, clientID: fmt.Sprintf("broker-%d-fetcher", node.ID)}, Fetch: replica.FetchRules(own.Fetch), RackAware: own.RackAware, AcksAllWhileUnconfirmed: own.AcksAllWithoutQuorum, ThrottleWindow: quota.Window(node.ReplicationQuotas),
 	})
 	b.groups = coordinator.New(coordinator.Config{
 		Group: groupConfig(own.Group), CommitTimeout: own.Group.CommitTimeout, RetentionCheck: own.Group.RetentionCheck,

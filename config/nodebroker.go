@@ -70,6 +70,9 @@ type Broker struct {
 	// ServeWithoutQuorum says that the broker serves, also after a restart, while no
 	// controller lives, and does not stop for want of one.
 	ServeWithoutQuorum bool
+	// AcksAllWithoutQuorum says that one that was started so refuses acks=0 and 1 for
+	// as long as no controller has confirmed its metadata.
+	AcksAllWithoutQuorum bool
 
 	// TopicMetrics is how many topics have metrics of their own, PartitionMetrics
 	// whether each partition has.
@@ -187,6 +190,7 @@ func (p *nodeParser) broker(n *Node) {
 	b.FetchMaxBytes, b.FetchSessions = p.int("fetch.max.bytes"), p.int("max.incremental.fetch.session.cache.slots")
 	b.DescribedPartitions = p.int("max.request.partition.size.limit")
 	b.ServeWithoutQuorum = p.value("kvorum.serve.without.quorum").Bool
+	b.AcksAllWithoutQuorum = p.value("kvorum.serve.without.quorum.acks.all").Bool
 	b.TopicMetrics, b.PartitionMetrics = p.int("kvorum.metrics.topics.max"), p.value("kvorum.metrics.partitions.enable").Bool
 	p.brokerListeners(n)
 }

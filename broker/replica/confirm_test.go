@@ -83,6 +83,29 @@ func TestConfirmedBeforeTheFirstImage(t *testing.T) {
 	}
 }
 
+// TestAcksAllWhileUnconfirmed: what a leader of long ago takes with acks=0 or 1 is
+// lost when it hears of its successor, so that it may be told to take none.
+func TestAcksAllWhileUnconfirmed(t *testing.T) {
+	for _, strict := range []bool{false, true} {
+		w, _ := stopped(t, "orders")
+		w.ps.acksAll = strict
+		w.ps.Distrust()
+		w.ps.Publish(image.Diff(image.Empty(), w.image), w.image)
+		for _, acks := range []int16{0, 1} {
+			if err := w.produce(ProduceOptions{Acks: acks}, "orders", 1).Err; !strict && err != nil {
+				t.Errorf("acks=%d: %v", acks, err)
+			} else if strict {
+				wantCode(t, err, wire.NotEnoughReplicas)
+			}
+		}
+		if err := w.produce(ProduceOptions{Acks: -1, Timeout: patience}, "orders", 1).Err; err != nil {
+			t.Errorf("acks=all: %v", err)
+		}
+		w.ps.Confirm()
+		w.mustProduce("orders", 1)
+	}
+}
+
 // TestCheckJournal is what a start looks at: a journal that cannot be read is not
 // the same as none.
 func TestCheckJournal(t *testing.T) {

@@ -39,6 +39,9 @@ type Config struct {
 	// RackAware says that consumers are sent to a replica in their rack
 	// (replica.selector.class is RackAwareReplicaSelector).
 	RackAware bool
+	// AcksAllWhileUnconfirmed says that nothing is taken with acks=0 or 1 while
+	// Unconfirmed (kvorum.serve.without.quorum.acks.all).
+	AcksAllWhileUnconfirmed bool
 	// ThrottleWindow is over what time the rates of throttled replicas are measured
 	// (replication.quota.window.num, .size.seconds).
 	ThrottleWindow quota.Window
@@ -72,6 +75,7 @@ type Partitions struct {
 	judged bool                        // strays were looked for
 	// unconfirmed says that no live quorum stands behind the image: see Distrust.
 	unconfirmed atomic.Bool
+	acksAll     bool // while unconfirmed
 	counters    counters
 	chilled     chan struct{} // one slot: some partitions are cold
 
@@ -84,7 +88,7 @@ func New(c Config) *Partitions {
 	ps := &Partitions{
 		self: c.Self, dirs: c.Dirs, static: c.Static, clock: c.Clock, began: c.Clock.Now(), logger: c.Log,
 		lagMaxMs: c.LagMax.Milliseconds(), controller: c.Controller, brokerEpoch: c.BrokerEpoch,
-		isrs: newReports(), homes: newReports(), moves: newMoves(), peers: c.Peers, rules: c.Fetch, rackAware: c.RackAware,
+		isrs: newReports(), homes: newReports(), moves: newMoves(), peers: c.Peers, rules: c.Fetch, rackAware: c.RackAware, acksAll: c.AcksAllWhileUnconfirmed,
 		hosted: map[kafka.TopicPartition]*Partition{}, chilled: make(chan struct{}, 1),
 	}
 	ps.sending = newThrottle(c.Clock, "leader.replication.throttled.rate", "leader.replication.throttled.replicas", c.ThrottleWindow)

@@ -84,6 +84,9 @@ func (ps *Partitions) produce(o ProduceOptions, in *ProducePartition) ProduceRes
 	if !o.InternalTopics && InternalTopic(in.Topic) {
 		return ProduceResult{Err: errors.New(errors.InvalidTopicException, "clients cannot write to the internal topic %s", in.Topic)}
 	}
+	if o.Acks != acksAll && ps.acksAll && ps.unconfirmed.Load() {
+		return ProduceResult{Err: errors.New(errors.NotEnoughReplicas, "no controller has confirmed that this broker leads %s: until then it takes records with acks=all only", in.TopicPartition)}
+	}
 	p, err := ps.find(in.TopicPartition, in.TopicID)
 	if err != nil {
 		return ProduceResult{Err: err}
