@@ -164,6 +164,11 @@ func (t *term) release(ctx context.Context, copied bool) error {
 		if err := t.write(ctx, new(driver.Done)); err != nil {
 			return err
 		}
+		// The controllers abort a transaction that stands still for too long: this says
+		// that it is still open, and begins that time anew.
+		if err := t.append(ctx, &record.NoOpRecord{}); err != nil {
+			return err
+		}
 	}
 	return t.client.Release(ctx, t.fence, t.epoch)
 }
