@@ -94,13 +94,16 @@ const (
 
 // Lookup finds the row of a key.
 func Lookup(k Key) (*API, bool) {
-	if k < 0 || int(k) >= len(table) {
-		return nil, false
+	switch {
+	case k >= 0 && int(k) < len(table):
+		return &table[k], true
+	case k >= FirstOwnKey && int(k-FirstOwnKey) < len(own):
+		return &own[k-FirstOwnKey], true
 	}
-	return &table[k], true
+	return nil, false
 }
 
-// APIs calls yield with every row, by key. It is an iter.Seq.
+// APIs calls yield with every row of Kafka's, by key. It is an iter.Seq.
 func APIs(yield func(*API) bool) {
 	for i := range table {
 		if !yield(&table[i]) {
@@ -161,9 +164,9 @@ func (s shape) amplification(structSize int) int {
 
 // bind fills what follows from the key: kmsg's type, the shapes and the sizes.
 func (a *API) bind(shapes map[int16]shape) {
-	req := kmsg.RequestForKey(int16(a.Key))
+	req := NewRequest(a.Key)
 	if req == nil {
-		panic(fmt.Sprintf("protocol: kmsg has no request for key %d", a.Key))
+		panic(fmt.Sprintf("protocol: there is no request for key %d", a.Key))
 	}
 	a.structSize = largestStruct(reflect.TypeOf(req).Elem())
 	a.firstFlexible = req.MaxVersion() + 1

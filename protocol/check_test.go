@@ -151,7 +151,7 @@ func TestHostileBodiesAreRefused(t *testing.T) {
 		"long client id":           {append(head(18, 0)[:8], 0x7f, 0xff, 'a'), errors.InvalidRequest},
 		"unknown key":              {head(999, 0), errors.UnsupportedVersion},
 		"negative key":             {head(-5, 0), errors.UnsupportedVersion},
-		"own key":                  {head(20000, 0), errors.UnsupportedVersion},
+		"own key":                  {head(29999, 0), errors.UnsupportedVersion},
 		"version above":            {head(18, 99), errors.UnsupportedVersion},
 		"version below":            {head(1, 3), errors.UnsupportedVersion},
 		"negative version":         {head(18, -1), errors.UnsupportedVersion},
@@ -185,6 +185,9 @@ func FuzzDecode(f *testing.F) {
 			req.SetVersion(a.Max)
 			f.Add(AppendRequest(nil, 1, nil, req)[4:])
 		}
+	}
+	for _, req := range ownRequests() {
+		f.Add(AppendRequest(nil, 1, nil, req)[4:])
 	}
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		c, err := Check(frame)

@@ -119,7 +119,7 @@ const (
 // Decode decodes the body. It fails only where kmsg and the shape disagree,
 // which would be a mistake of ours; it never panics on what a peer sent.
 func (c Checked) Decode() (*Request, error) {
-	body := kmsg.RequestForKey(int16(c.Key))
+	body := NewRequest(c.Key)
 	body.SetVersion(c.Version)
 	if err := body.ReadFrom(c.body); err != nil {
 		return nil, errors.New(errors.InvalidRequest, "%s version %d: %v", c.API.Name, c.Version, err)

@@ -135,4 +135,8 @@ func init() {
 		}
 		table[i].bind(shapes[Key(i)])
 	}
+	shapes = parseShapes(ownShapes)
+	for i := range own {
+		own[i].bind(shapes[FirstOwnKey+Key(i)])
+	}
 }

@@ -7,7 +7,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"kvorum/listener"
-	"kvorum/protocol"
 	"kvorum/protocol/errors"
 )
 
@@ -42,9 +41,9 @@ func (m *Meter) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector.
 func (m *Meter) Collect(out chan<- prometheus.Metric) {
-	for k := range m.apis {
-		if a := m.apis[k].Load(); a != nil {
-			a.collect(protocol.Key(k).String(), out)
+	for slot := range m.apis {
+		if a := m.apis[slot].Load(); a != nil {
+			a.collect(keyOf(slot).String(), out)
 		}
 	}
 	opened, ended := m.opened.Load(), uint64(0)

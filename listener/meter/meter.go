@@ -15,15 +15,34 @@ import (
 	"kvorum/protocol"
 )
 
-// maxKey is above every key of the API table.
-const maxKey = 128
+// maxKey is above every key of Kafka's in the API table, and maxOwn is how many of
+// kvorum's own there may be.
+const (
+	maxKey = 128
+	maxOwn = 16
+)
+
+// slot is the place of a key in Meter.apis, and keyOf the way back.
+func slot(k protocol.Key) int {
+	if k >= protocol.FirstOwnKey {
+		return maxKey + int(k-protocol.FirstOwnKey)
+	}
+	return int(k)
+}
+
+func keyOf(slot int) protocol.Key {
+	if slot >= maxKey {
+		return protocol.FirstOwnKey + protocol.Key(slot-maxKey)
+	}
+	return protocol.Key(slot)
+}
 
 // maxVersion is above every version of the API table.
 const maxVersion = 24
 
 // Meter counts. Make it with New; it is safe for concurrent use.
 type Meter struct {
-	apis [maxKey]atomic.Pointer[api]
+	apis [maxKey + maxOwn]atomic.Pointer[api]
 	mu   sync.Mutex // of making an api
 
 	opened  atomic.Uint64
@@ -80,15 +99,15 @@ func (m *Meter) served(s listener.Served) {
 
 // api finds or makes the counters of an API.
 func (m *Meter) api(k protocol.Key) *api {
-	if a := m.apis[k].Load(); a != nil {
+	if a := m.apis[slot(k)].Load(); a != nil {
 		return a
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	a := m.apis[k].Load()
+	a := m.apis[slot(k)].Load()
 	if a == nil {
 		a = &api{}
-		m.apis[k].Store(a)
+		m.apis[slot(k)].Store(a)
 	}
 	return a
 }

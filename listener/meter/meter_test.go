@@ -53,6 +53,14 @@ func TestTableFits(t *testing.T) {
 			t.Errorf("%s %d v%d has no place", api.Name, api.Key, api.Max)
 		}
 	}
+	for k := protocol.FirstOwnKey; ; k++ {
+		if _, ok := protocol.Lookup(k); !ok {
+			break
+		}
+		if s := slot(k); s < maxKey || s >= maxKey+maxOwn || keyOf(s) != k {
+			t.Errorf("%s has slot %d, which is %d's", k, s, keyOf(s))
+		}
+	}
 	if last := listener.TooFast; int(last) >= maxReason {
 		t.Error("no place for the reason", last)
 	}
