@@ -37,6 +37,10 @@ func (c *Controller) caller(from origin) controller.Caller {
 	}
 }
 
+// OwnAnswer answers one of kvorum's own requests. Who asks has been authorized by the
+// table's rule.
+type OwnAnswer func(context.Context, *protocol.Request) kmsg.Response
+
 // Handlers binds everything that a controller serves (ControllerApis).
 func (c *Controller) Handlers() *protocol.Handlers[listener.Handler] {
 	h := protocol.NewHandlers[listener.Handler](protocol.Controller)
@@ -45,6 +49,9 @@ func (c *Controller) Handlers() *protocol.Handlers[listener.Handler] {
 	}
 	for _, key := range directAPIs {
 		h.Bind(protocol.Key(key.Int16()), c.serve(c.answer))
+	}
+	for key, answer := range c.cfg.Own {
+		h.Bind(key, c.serve(func(ctx context.Context, _ origin, r *protocol.Request) kmsg.Response { return answer(ctx, r) }))
 	}
 	h.Bind(protocol.Key(kmsg.Envelope.Int16()), c.serve(func(ctx context.Context, from origin, r *protocol.Request) kmsg.Response {
 		return c.envelope(ctx, from, h, r.Body.(*kmsg.EnvelopeRequest))

@@ -89,7 +89,9 @@ type ControllerConfig struct {
 	// Migration is told of everything that a migration from ZooKeeper depends on;
 	// nil where there is none.
 	Migration Migration
-	Logger    *slog.Logger
+	// Own are the answers to kvorum's own requests, which the loop knows nothing of.
+	Own    map[protocol.Key]OwnAnswer
+	Logger *slog.Logger
 }
 
 // queued is an event on its way to the loop.

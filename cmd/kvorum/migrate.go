@@ -20,12 +20,13 @@ import (
 
 const migrateLong = `Commands for a cluster of Apache Kafka 3.9 that still runs on ZooKeeper.
 
-This release of kvorum reads such a cluster and plans its migration. It does not
-carry the migration out yet: nothing here changes ZooKeeper or a broker.`
+Plan and preflight read it and change nothing. The controllers carry the migration
+out by themselves when they and the brokers are started with the keys that the plan
+names; status says where it stands, and finalize and rollback end it.`
 
 func migrateCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "migrate", Short: "Plan the way of a cluster that leaves ZooKeeper", Long: migrateLong, Args: cobra.NoArgs, RunE: needSubcommand}
-	cmd.AddCommand(migratePlan(), migratePreflight(), migrateVerify())
+	cmd := &cobra.Command{Use: "migrate", Short: "Take a cluster away from ZooKeeper", Long: migrateLong, Args: cobra.NoArgs, RunE: needSubcommand}
+	cmd.AddCommand(migratePlan(), migratePreflight(), migrateStatus(), migrateVerify(), migrateResume(), migrateFinalize(), migrateRollback())
 	return cmd
 }
 
@@ -185,7 +186,7 @@ func printPlan(cmd *cobra.Command, out *output, p *migration.Plan) error {
 			}
 		}
 	}
-	fmt.Fprintln(w, "\nThis release of kvorum plans these steps; it does not carry them out yet.")
+	fmt.Fprintln(w, "\nThe controllers carry out what is theirs by themselves; kvorum migrate status says whose turn it is.")
 	return nil
 }
 

@@ -48,7 +48,7 @@ note     passwords: one
      - broker.id
      + a=b
 
-This release of kvorum plans these steps; it does not carry them out yet.
+The controllers carry out what is theirs by themselves; kvorum migrate status says whose turn it is.
 `
 	if b.String() != want {
 		t.Errorf("printed\n%s", &b)

@@ -6,12 +6,15 @@ import (
 	"encoding/json"
 	"os/exec"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 
 	"kvorum/integration/cluster"
+	"kvorum/internal/kafka"
+	"kvorum/migration/progress"
 	"kvorum/migration/zk"
 	"kvorum/migration/znode"
 )
@@ -41,6 +44,7 @@ func TestBrokersRegister(t *testing.T) {
 	if _, err := adm.CreateTopic(ctx, 4, 3, nil, "after"); err != nil {
 		t.Fatal(err)
 	}
+	shown(ctx, t, q)
 	active := q.Controllers[q.Active(ctx, t)].(*cluster.Node) // it has all of it
 	for _, controller := range q.Controllers {
 		controller.Stop(t)
@@ -51,6 +55,43 @@ func TestBrokersRegister(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("the metadata log says\n%q\nand not\n%q", got, want)
+	}
+}
+
+// shown checks what the command line says of the migration, and that it does not end
+// one whose brokers would be left behind.
+func shown(ctx context.Context, t testing.TB, q *cluster.Quorum) {
+	t.Helper()
+	migrate := func(args ...string) (string, error) {
+		args = append([]string{"migrate"}, append(args, "--bootstrap-controller", strings.Join(q.Addresses, ","))...)
+		out, err := exec.CommandContext(ctx, q.Controllers[0].(*cluster.Node).Binary, args...).CombinedOutput()
+		return string(out), err
+	}
+	var p progress.Progress
+	for p.State != "DUAL_WRITE" || p.Lag > 0 || len(p.Told) < 3 {
+		out, err := migrate("status", "-o", "json")
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		p = progress.Progress{}
+		if err := json.Unmarshal([]byte(out), &p); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("no dual write: %s", out)
+		}
+	}
+	if !p.Active || p.Log != "migration" || !slices.Equal(p.ZooKeeperMode, []kafka.BrokerID{1, 2, 3}) || len(p.KRaftMode) > 0 || p.Written != p.Offset || p.ControllerEpoch == 0 {
+		t.Errorf("in dual write the status is %+v", p)
+	}
+	if out, err := migrate("status"); err != nil || !strings.Contains(out, "yours: restart the brokers 1,2,3 in KRaft mode") || !strings.Contains(out, "TOLD UP TO") {
+		t.Errorf("the status says %v: %s", err, out)
+	}
+	if out, err := migrate("finalize"); err != nil || !strings.Contains(out, "Nothing was changed") {
+		t.Errorf("finalize that is not to do anything: %v: %s", err, out)
+	}
+	if out, err := migrate("finalize", "--execute"); err == nil || !strings.Contains(out, "the brokers [1 2 3] are still in ZooKeeper mode") {
+		t.Errorf("finalize with brokers in ZooKeeper mode: %v: %s", err, out)
 	}
 }
 

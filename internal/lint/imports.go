@@ -65,15 +65,16 @@ var rooms = map[string][]string{
 	"migration/convert":  {"migration/znode", "metadatalog/image"},
 	"migration/driver":   {"migration/znode"}, // decides; its shell does
 	"migration/mirror":   {"migration", "migration/convert", "migration/znode", "metadatalog/image"},
+	"migration/progress": {"migration/driver"},                                                                                                                                                   // a driver's status for people
 	"migration/run":      {"migration", "migration/convert", "migration/driver", "migration/mirror", "migration/zkbroker", "migration/zkbroker/control", "migration/znode", "metadatalog/image"}, // the driver's shell: all of them at work
 	// The control requests are made by a pure room of their own; what sends them has
 	// threads and connections.
 	"migration/zkbroker":         {"metadatalog/image", "migration/zkbroker/control", "protocol"},
 	"migration/zkbroker/control": {"metadatalog/image"},
 	"migration/znode":            {}, // the formats of ZooKeeper's nodes: read by the client and the conversion alike
-	"admin":                      {"broker/storage", "broker/storage/checkpoint", "metadatalog/image", "metadatalog/replay", "metadatalog", "migration", "migration/convert", "migration/mirror", "migration/znode", "protocol", "snapshot"},
+	"admin":                      {"broker/storage", "broker/storage/checkpoint", "metadatalog/image", "metadatalog/replay", "metadatalog", "migration", "migration/convert", "migration/mirror", "migration/progress", "migration/znode", "protocol", "snapshot"},
 	"internal/deps":              {},
-	"internal/server":            {"broker", "listener", "listener/meter", "listener/quota", "metadatalog/image", "metadatalog/replay", "metadatalog", "migration", "migration/driver", "migration/run", "protocol", "quorum/controller", "quorum/raft", "quorum", "security"},
+	"internal/server":            {"broker", "listener", "listener/meter", "listener/quota", "metadatalog/image", "metadatalog/replay", "metadatalog", "migration", "migration/driver", "migration/progress", "migration/run", "protocol", "quorum/controller", "quorum/raft", "quorum", "security"},
 
 	// What only reads an image is answered alike by controllers and brokers.
 	"metadatalog/describe": {"metadatalog/image"},

@@ -82,6 +82,7 @@ func openController(ctx context.Context, node *config.Node, logger *slog.Logger)
 		}
 		cfg.Migration = toRunner{c.migration}
 	}
+	cfg.Own = migrationAnswers(meta.NodeID, c.migration)
 	if c.ctl, err = quorum.New(cfg); err != nil {
 		return nil, err
 	}
