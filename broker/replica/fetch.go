@@ -230,12 +230,12 @@ func (p *Partition) read(o *FetchOptions, in *FetchPartition, maxBytes int, minO
 		return r, errors.New(errors.OffsetOutOfRange, "offset %d of partition %s is not in the log, which has %d to %d", in.Offset, p.name, r.LogStart, p.Log().LogEnd())
 	}
 	if in.Offset < upTo && !p.heldBack(o) {
-		if r.Records, err = p.Log().Read(in.Offset, maxBytes, upTo, minOne); err != nil {
-			return r, err
+		if o.sees() == toLastStable {
+			r.Records, r.Aborted, err = p.Log().ReadCommitted(in.Offset, maxBytes, upTo, minOne)
+		} else {
+			r.Records, err = p.Log().Read(in.Offset, maxBytes, upTo, minOne)
 		}
-	}
-	if o.sees() == toLastStable && r.Records.Len() > 0 {
-		if r.Aborted, err = aborted(p.Log(), in.Offset, upTo, r.Records); err != nil {
+		if err != nil {
 			return r, err
 		}
 	}
@@ -255,21 +255,6 @@ func (p *Partition) heldBack(o *FetchOptions) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.leader != nil && !slices.Contains(p.leader.ISR(), o.Replica)
-}
-
-// aborted finds the aborted transactions that have records among those that were
-// read, of from to upTo at most. Where there are none in all of that, as almost
-// always, the end of what was read need not be known.
-func aborted(l *storage.Log, from, upTo kafka.Offset, read storage.Slice) ([]storage.AbortedTransaction, error) {
-	all, err := l.AbortedTransactions(from, upTo)
-	if err != nil || len(all) == 0 {
-		return nil, err
-	}
-	next, err := read.Next()
-	if err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(all, func(a storage.AbortedTransaction) bool { return a.First >= next }), nil
 }
 
 // open checks who reads and where to.

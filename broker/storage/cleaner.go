@@ -218,14 +218,14 @@ func (c *cleaning) read(ctx context.Context, s *segment, each func(batch.View) (
 		}
 		n, err := f.ReadAt(c.buf[:min(int64(len(c.buf)), size-position)], position)
 		if err != nil && !errors.Is(err, io.EOF) {
-			return fmt.Errorf("read %s at position %d: %w", s.log.path, position, err)
+			return fmt.Errorf("read %s at position %d: %w", s.log.name(), position, err)
 		}
 		if err := c.pace(ctx, n); err != nil {
 			return errCleaningStopped
 		}
 		used, more, err := eachBatch(c.buf[:n], each)
 		if err != nil {
-			return fmt.Errorf("compact %s at position %d: %w", s.log.path, position+int64(used), err)
+			return fmt.Errorf("compact %s at position %d: %w", s.log.name(), position+int64(used), err)
 		}
 		if !more {
 			return nil
@@ -242,7 +242,7 @@ func (c *cleaning) read(ctx context.Context, s *segment, each func(batch.View) (
 
 // enlarge makes room for the batch at a position, of which n bytes are read.
 func (c *cleaning) enlarge(s *segment, position int64, n int, size int64) error {
-	w := walk(nil, s.log.path)
+	w := walk(nil, s.log.name())
 	defer w.done()
 	copy(w.buf, c.buf[:min(n, len(w.buf))])
 	w.at, w.n = position, min(n, len(w.buf))
@@ -251,7 +251,7 @@ func (c *cleaning) enlarge(s *segment, position int64, n int, size int64) error 
 		return err
 	}
 	if int64(len(c.buf)) >= h.size {
-		return fmt.Errorf("%w: the batch at position %d of %s cannot be read", batch.ErrCorrupt, position, s.log.path)
+		return fmt.Errorf("%w: the batch at position %d of %s cannot be read", batch.ErrCorrupt, position, s.log.name())
 	}
 	c.buf = make([]byte, h.size)
 	return nil
@@ -461,13 +461,6 @@ func removeLater(segments []*segment) ([]string, error) {
 	return paths, nil
 }
 
-// name is the path of the file now.
-func (h *file) name() string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.path
-}
-
 // renameFrom replaces one suffix of the segment's files by another. A file that
 // is not there, the index of aborted transactions of a segment without any,
 // only gets its name.
@@ -476,9 +469,7 @@ func (s *segment) renameFrom(from, to string) error {
 		path := strings.TrimSuffix(h.name(), from) + to
 		err := h.rename(path)
 		if errors.Is(err, errNotExist) && h == s.aborted.file {
-			h.mu.Lock()
-			h.path = path
-			h.mu.Unlock()
+			h.renamed(path)
 			continue
 		}
 		if err != nil {

@@ -2,9 +2,13 @@ package storage
 
 import (
 	"context"
+	stderrors "errors"
+	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
+	pebblevfs "github.com/cockroachdb/pebble/v2/vfs"
 	"golang.org/x/sync/errgroup"
 
 	"kvorum/internal/kafka"
@@ -90,4 +94,89 @@ func follow(ctx context.Context, l *Log) error {
 		}
 	}
 	return nil
+}
+
+// TestCommittedBesideCompaction: whoever reads committed records while the log is
+// compacted is told of every aborted transaction whose records it gets, from
+// whichever segment they come.
+func TestCommittedBesideCompaction(t *testing.T) {
+	c := newCompacted(t, pebblevfs.NewMem())
+	ctx, stop := context.WithCancel(context.Background())
+	group, ctx := errgroup.WithContext(ctx)
+	for range 2 {
+		group.Go(func() error {
+			for ctx.Err() == nil {
+				if err := readCommitted(c.l); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	for i := range 150 {
+		id := kafka.ProducerID(5 + i%2)
+		c.open[id] = new(bool)
+		c.append(t, batch.NewBuilder(batch.Compression{}), id, []record{{key: "a", value: "v", ms: c.nowMs}})
+		c.end(t, id, id == 6) // those of 5 are aborted
+		if err := c.l.Roll(c.nowMs); err != nil {
+			t.Fatal(err)
+		}
+		if i%5 == 4 {
+			c.l.ExpireProducers(math.MaxInt64) // or a batch without records would keep the transaction named
+			c.clean(t, 1<<20)
+		}
+	}
+	stop()
+	if err := group.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// readCommitted reads a log of two producers, of which 5 aborts all it writes.
+func readCommitted(l *Log) error {
+	for at := kafka.Offset(0); at < l.HighWatermark(); {
+		s, aborted, err := l.ReadCommitted(at, 5000, l.LastStable(), true)
+		if err != nil || s.Len() == 0 {
+			return err
+		}
+		data, err := s.AppendTo(nil)
+		s.Release()
+		if err != nil {
+			return err
+		}
+		for v, err := range batch.All(data) {
+			if err != nil {
+				return err
+			}
+			at = v.EndOffset()
+			named := func(a AbortedTransaction) bool {
+				return a.Producer == 5 && a.First <= v.BaseOffset() && v.BaseOffset() < a.Last
+			}
+			if v.ProducerID() == 5 && !v.Control() && v.Count() > 0 && !slices.ContainsFunc(aborted, named) {
+				return errors.New(errors.UnknownServerError, "the aborted batch at offset %d is not among %+v", v.BaseOffset(), aborted)
+			}
+		}
+	}
+	return nil
+}
+
+// TestIndexOfReplacedSegment: the aborted transactions of a segment that is out
+// of its log are those that it had, or the reader looks again; never none.
+func TestIndexOfReplacedSegment(t *testing.T) {
+	c := newCompacted(t, pebblevfs.NewMem())
+	c.open[5] = new(bool)
+	c.append(t, batch.NewBuilder(batch.Compression{}), 5, []record{{key: "a", value: "v", ms: c.nowMs}})
+	c.end(t, 5, false)
+	if err := c.l.Roll(c.nowMs); err != nil {
+		t.Fatal(err)
+	}
+	before := *c.l.segments.Load()
+	c.clean(t, 1<<20)
+	if list, err := abortedIn(before, 0, 2); err != nil || len(list) != 1 {
+		t.Errorf("the segment that was read before has %v: %v", list, err)
+	}
+	before[0].aborted.loaded = false
+	if list, err := abortedIn(before, 0, 2); !stderrors.Is(err, errGone) {
+		t.Errorf("the segment that was not read before has %v: %v", list, err)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"kvorum/internal/vfs"
 )
@@ -47,8 +48,9 @@ func (c *Files) Open() int {
 type file struct {
 	cache *Files
 
+	path atomic.Pointer[string] // changed with mu held, read by name without
+
 	mu    sync.Mutex
-	path  string
 	f     vfs.File   // nil: closed
 	users int        // who hold f
 	gone  bool       // closed for good as soon as nobody holds it
@@ -58,7 +60,14 @@ type file struct {
 	slot int // place in cache.ring, guarded by cache.mu
 }
 
-func (c *Files) file(path string) *file { return &file{cache: c, path: path} }
+func (c *Files) file(path string) *file {
+	h := &file{cache: c}
+	h.path.Store(&path)
+	return h
+}
+
+// name is the path of the file now.
+func (h *file) name() string { return *h.path.Load() }
 
 // acquire opens the file where it is closed, and keeps it open until release.
 // A file that does not exist is made.
@@ -69,9 +78,9 @@ func (h *file) acquire() (vfs.File, error) {
 		return nil, errGone
 	}
 	if h.f == nil {
-		f, err := vfs.OpenReadWrite(h.cache.fs, h.path)
+		f, err := vfs.OpenReadWrite(h.cache.fs, h.name())
 		if err != nil {
-			return nil, fmt.Errorf("open %s: %w", h.path, err)
+			return nil, fmt.Errorf("open %s: %w", h.name(), err)
 		}
 		h.f = f
 		h.cache.add(h)
@@ -87,7 +96,7 @@ func (h *file) release() {
 	defer h.mu.Unlock()
 	h.users--
 	if h.users < 0 {
-		panic("storage: " + h.path + " released more often than acquired")
+		panic("storage: " + h.name() + " released more often than acquired")
 	}
 	if h.users > 0 {
 		return
@@ -137,11 +146,29 @@ func (h *file) rest() error {
 func (h *file) rename(path string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if err := h.cache.fs.Rename(h.path, path); err != nil {
+	if err := h.cache.fs.Rename(h.name(), path); err != nil {
 		return err
 	}
-	h.path = path
+	h.path.Store(&path)
 	return nil
+}
+
+// renamed says that the file, which is not there, would have another name.
+func (h *file) renamed(path string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.path.Store(&path)
+}
+
+// contents reads the whole file. It is errGone once the file is out of its log:
+// its name is then another's, or nobody's.
+func (h *file) contents() ([]byte, error) {
+	h.mu.Lock() // no rename between the look at the name and the open
+	defer h.mu.Unlock()
+	if h.gone {
+		return nil, errGone
+	}
+	return readFile(h.cache.fs, h.name())
 }
 
 // truncate cuts the file to size.
@@ -152,13 +179,13 @@ func (h *file) truncate(size int64) error {
 	defer h.release()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	f, err := vfs.Truncate(h.cache.fs, h.f, h.path, size)
+	f, err := vfs.Truncate(h.cache.fs, h.f, h.name(), size)
 	if f != h.f {
 		h.stale = append(h.stale, h.f)
 		h.f = f
 	}
 	if err != nil {
-		return fmt.Errorf("truncate %s to %d bytes: %w", h.path, size, err)
+		return fmt.Errorf("truncate %s to %d bytes: %w", h.name(), size, err)
 	}
 	return nil
 }
@@ -171,7 +198,7 @@ func (h *file) sync() error {
 	}
 	defer h.release()
 	if err := f.SyncData(); err != nil {
-		return fmt.Errorf("fsync %s: %w", h.path, err)
+		return fmt.Errorf("fsync %s: %w", h.name(), err)
 	}
 	return nil
 }

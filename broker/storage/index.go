@@ -71,7 +71,7 @@ func (x *entries) load() error {
 	defer x.file.release()
 	info, err := f.Stat()
 	if err != nil {
-		return fmt.Errorf("size of %s: %w", x.file.path, err)
+		return fmt.Errorf("size of %s: %w", x.file.name(), err)
 	}
 	// The first entry may be all zeroes; of the others only those that were
 	// never written are.
@@ -96,9 +96,9 @@ func (x *entries) load() error {
 func (x *entries) read(f vfs.File, i int, dst []byte) error {
 	if _, err := f.ReadAt(dst, int64(i)*int64(x.width)); err != nil {
 		if errors.Is(err, io.EOF) {
-			return fmt.Errorf("%w: %s ends before entry %d", errIndex, x.file.path, i)
+			return fmt.Errorf("%w: %s ends before entry %d", errIndex, x.file.name(), i)
 		}
-		return fmt.Errorf("read entry %d of %s: %w", i, x.file.path, err)
+		return fmt.Errorf("read entry %d of %s: %w", i, x.file.name(), err)
 	}
 	return nil
 }
@@ -262,7 +262,7 @@ func (x *entries) write(n int) error {
 	x.unmade = false
 	data := x.tail[:n*x.width]
 	if _, err := f.WriteAt(data, int64(x.stored)*int64(x.width)); err != nil {
-		return fmt.Errorf("write %d entries to %s: %w", n, x.file.path, err)
+		return fmt.Errorf("write %d entries to %s: %w", n, x.file.name(), err)
 	}
 	x.mu.Lock()
 	x.stored += n
@@ -333,7 +333,7 @@ func (x *offsetIndex) find(c column, key int64) (indexed, error) {
 	}
 	found := x.decode(e)
 	if found.last < x.base || found.position <= 0 { // no entry is for the first batch
-		return found, fmt.Errorf("%w: %s has offset %d at position %d", errIndex, x.file.path, found.last, found.position)
+		return found, fmt.Errorf("%w: %s has offset %d at position %d", errIndex, x.file.name(), found.last, found.position)
 	}
 	return found, nil
 }

@@ -63,8 +63,8 @@ func (s *segment) locate(at kafka.Offset) (Location, bool, error) {
 		return Location{}, false, err
 	}
 	return Location{
-		File: s.log.path, Segment: s.base, Position: h.position, Size: h.size,
+		File: s.log.name(), Segment: s.base, Position: h.position, Size: h.size,
 		Batch: h.base, Last: h.last, Epoch: h.epoch,
-		Index: s.offsets.file.path, IndexOffset: from.last, IndexPosition: from.position,
+		Index: s.offsets.file.name(), IndexOffset: from.last, IndexPosition: from.position,
 	}, true, nil
 }

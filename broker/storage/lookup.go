@@ -66,7 +66,7 @@ func (s *segment) seek(f vfs.File, at kafka.Offset, limit int64, exact bool) (h 
 	default:
 		return header{}, false, errAhead
 	}
-	w := walk(f, s.log.path)
+	w := walk(f, s.log.name())
 	defer w.done()
 	for position := from.position; position < limit; position = h.end() {
 		if h, err = s.follow(w, from, position, limit); err != nil {
@@ -86,7 +86,7 @@ func (s *segment) begin(f vfs.File, at kafka.Offset, start, limit int64) (int64,
 	if err != nil {
 		return 0, err
 	}
-	w := walk(f, s.log.path)
+	w := walk(f, s.log.name())
 	defer w.done()
 	for position := max(from.position, start); position < limit; {
 		h, err := s.follow(w, from, position, limit)
@@ -109,7 +109,7 @@ func (s *segment) fit(f vfs.File, first header, maxBytes, limit int64) (int64, e
 	if err != nil {
 		return 0, err
 	}
-	w := walk(f, s.log.path)
+	w := walk(f, s.log.name())
 	defer w.done()
 	position := max(from.position, first.position)
 	for position < limit {
@@ -132,7 +132,7 @@ func (s *segment) endBefore(f vfs.File, position int64) (kafka.Offset, error) {
 	if err != nil {
 		return 0, err
 	}
-	w := walk(f, s.log.path)
+	w := walk(f, s.log.name())
 	defer w.done()
 	end := s.base
 	for at := from.position; at < position; {
@@ -160,5 +160,5 @@ func (s *segment) follow(w *walker, from indexed, position, limit int64) (header
 
 // astray is the error of an entry that leads to no batch.
 func (s *segment) astray(from indexed) error {
-	return fmt.Errorf("%w: %s has no batch that ends with offset %d at position %d of the segment", errIndex, s.offsets.file.path, from.last, from.position)
+	return fmt.Errorf("%w: %s has no batch that ends with offset %d at position %d of the segment", errIndex, s.offsets.file.name(), from.last, from.position)
 }

@@ -118,7 +118,7 @@ func (l *Log) completeIndexes(all []*segment, names []string) error {
 		if !l.options.Clean && s.base >= l.options.RecoveryPoint {
 			continue // recovery indexes it
 		}
-		l.logger.Warn("an index is missing and built anew", "partition", l.options.Partition.String(), "file", s.log.path)
+		l.logger.Warn("an index is missing and built anew", "partition", l.options.Partition.String(), "file", s.log.name())
 		if err := l.rebuildIndexes(s, s.size.Load()); err != nil {
 			return err
 		}
@@ -159,7 +159,7 @@ func (l *Log) openSegments(names []string) ([]*segment, error) {
 			continue
 		}
 		s := newSegment(l.files, l.dir, base, "", l.options.NowMs)
-		info, err := l.fs().Stat(s.log.path)
+		info, err := l.fs().Stat(s.log.name())
 		if err != nil {
 			return nil, err
 		}

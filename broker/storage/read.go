@@ -19,27 +19,49 @@ import (
 // OFFSET_OUT_OF_RANGE. A batch whose header cannot be believed is never given:
 // CORRUPT_MESSAGE.
 func (l *Log) Read(from kafka.Offset, maxBytes int, upTo kafka.Offset, minOne bool) (Slice, error) {
+	s, _, err := l.readWith(from, maxBytes, upTo, minOne, false)
+	return s, err
+}
+
+// ReadCommitted is Read for who reads committed records: upTo is at most the last
+// stable offset, and the aborted transactions are those that have records in the
+// Slice (UnifiedLog.collectAbortedTransactions). Both come from the same
+// segments: the index of a compacted segment no longer names a transaction whose
+// records are still in the segment that it replaced.
+func (l *Log) ReadCommitted(from kafka.Offset, maxBytes int, upTo kafka.Offset, minOne bool) (Slice, []AbortedTransaction, error) {
+	return l.readWith(from, maxBytes, upTo, minOne, true)
+}
+
+func (l *Log) readWith(from kafka.Offset, maxBytes int, upTo kafka.Offset, minOne, committed bool) (Slice, []AbortedTransaction, error) {
 	for {
 		if err := l.check(); err != nil {
-			return Slice{}, err
+			return Slice{}, nil, err
 		}
-		s, err := l.read(from, int64(maxBytes), upTo, minOne)
+		all := *l.segments.Load()
+		s, err := l.read(all, from, int64(maxBytes), upTo, minOne)
+		var aborted []AbortedTransaction
+		if err == nil && committed && s.Len() > 0 {
+			aborted, err = s.aborted(all, from, upTo)
+		}
+		if err == nil {
+			return s, aborted, nil
+		}
+		s.Release()
 		switch {
 		case stderrors.Is(err, errGone):
 			continue // the segment was deleted, or the log closed: look again
 		case stderrors.Is(err, batch.ErrCorrupt), stderrors.Is(err, batch.ErrMagic), stderrors.Is(err, batch.ErrShort):
 			l.logger.Error("a stored batch is damaged", "partition", l.options.Partition.String(), "offset", from, "error", err)
-			return Slice{}, refusal(err)
-		case err == nil || errors.CodeOf(err) != errors.UnknownServerError:
-			return s, err
+			return Slice{}, nil, refusal(err)
+		case errors.CodeOf(err) != errors.UnknownServerError:
+			return Slice{}, nil, err
 		default:
-			return Slice{}, l.fail(err)
+			return Slice{}, nil, l.fail(err)
 		}
 	}
 }
 
-func (l *Log) read(from kafka.Offset, maxBytes int64, upTo kafka.Offset, minOne bool) (Slice, error) {
-	all := *l.segments.Load()
+func (l *Log) read(all []*segment, from kafka.Offset, maxBytes int64, upTo kafka.Offset, minOne bool) (Slice, error) {
 	for i := floor(all, from); ; i++ {
 		if i == len(all) {
 			return Slice{}, nil

@@ -34,7 +34,7 @@ func (l *Log) recover(all []*segment) (kafka.Offset, error) {
 	for i := first; i < len(all); i++ {
 		s := all[i]
 		if l.lost(end, s.base, i > first) {
-			l.logger.Warn("the log ends where bytes were lost", "partition", l.options.Partition.String(), "file", s.log.path, "offset", end)
+			l.logger.Warn("the log ends where bytes were lost", "partition", l.options.Partition.String(), "file", s.log.name(), "offset", end)
 			later := all[i:]
 			all = all[:i:i]
 			if err := l.drop(later); err != nil {
@@ -85,7 +85,7 @@ func (l *Log) lost(end, base kafka.Offset, before bool) bool {
 // which keeps the log offline for somebody to look at.
 func (l *Log) recoverSegment(s *segment, end kafka.Offset) (kafka.Offset, int64, error) {
 	if end = max(end, s.base); end > s.base {
-		return 0, 0, fmt.Errorf("segment %s begins before the one before it ends at offset %d", s.log.path, end)
+		return 0, 0, fmt.Errorf("segment %s begins before the one before it ends at offset %d", s.log.name(), end)
 	}
 	if err := errors.Join(s.reset(), s.aborted.reset()); err != nil {
 		return 0, 0, err
@@ -96,12 +96,12 @@ func (l *Log) recoverSegment(s *segment, end kafka.Offset) (kafka.Offset, int64,
 	}
 	defer s.log.release()
 	size := s.size.Load()
-	w := walkWhole(f, s.log.path)
+	w := walkWhole(f, s.log.name())
 	for position := int64(0); position < size; {
 		h, err := l.recoverBatch(s, w, position, size, end)
 		if damaged(err) && end >= l.options.RecoveryPoint && !errors.Is(err, errLegacy) {
 			l.logger.Warn("the log ends before a damaged batch", "partition", l.options.Partition.String(),
-				"file", s.log.path, "position", position, "offset", end, "bytes", size-position, "error", err)
+				"file", s.log.name(), "position", position, "offset", end, "bytes", size-position, "error", err)
 			return end, position, nil
 		}
 		if err != nil {
@@ -160,7 +160,7 @@ func (l *Log) trust(all []*segment) (kafka.Offset, error) {
 	s := all[len(all)-1]
 	end, err := l.findEnd(s)
 	if errors.Is(err, errIndex) {
-		l.logger.Warn("an index is built anew", "partition", l.options.Partition.String(), "file", s.log.path, "error", err)
+		l.logger.Warn("an index is built anew", "partition", l.options.Partition.String(), "file", s.log.name(), "error", err)
 		if err := l.rebuildIndexes(s, s.size.Load()); err != nil {
 			return 0, err
 		}
@@ -196,7 +196,7 @@ func (l *Log) findEnd(s *segment) (kafka.Offset, error) {
 	if from.position >= size {
 		return 0, s.astray(from)
 	}
-	w := walk(f, s.log.path)
+	w := walk(f, s.log.name())
 	defer w.done()
 	end := s.base
 	for position := from.position; position < size; {

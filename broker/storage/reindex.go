@@ -13,7 +13,7 @@ import (
 func (l *Log) reindex(s *segment, cause error) error {
 	l.appending.Lock()
 	defer l.appending.Unlock()
-	l.logger.Warn("an index is built anew", "partition", l.options.Partition.String(), "file", s.log.path, "error", cause)
+	l.logger.Warn("an index is built anew", "partition", l.options.Partition.String(), "file", s.log.name(), "error", cause)
 	return l.rebuildIndexes(s, s.size.Load())
 }
 
@@ -28,13 +28,13 @@ func (l *Log) rebuildIndexes(s *segment, size int64) error {
 		return err
 	}
 	defer s.log.release()
-	w := walk(f, s.log.path)
+	w := walk(f, s.log.name())
 	defer w.done()
 	interval := l.config.Load().IndexIntervalBytes
 	for position := int64(0); position < size; {
 		h, err := w.next(position, size)
 		if err != nil {
-			return fmt.Errorf("build the indexes of %s anew: %w", s.log.path, err)
+			return fmt.Errorf("build the indexes of %s anew: %w", s.log.name(), err)
 		}
 		if err := s.note(h, interval); err != nil {
 			return err
@@ -101,7 +101,7 @@ func (s *segment) refreshTime(size int64) error {
 	if err != nil {
 		return err
 	}
-	w := walk(f, s.log.path)
+	w := walk(f, s.log.name())
 	defer w.done()
 	for position := from.position; position < size; {
 		h, err := w.next(position, size)
@@ -135,7 +135,7 @@ func (l *Log) drop(all []*segment) error {
 func (s *segment) remove() error {
 	err := s.forget()
 	for _, h := range []*file{s.log, s.offsets.file, s.times.file, s.aborted.file} {
-		if e := h.cache.fs.Remove(h.path); e != nil && !errors.Is(e, errNotExist) {
+		if e := h.cache.fs.Remove(h.name()); e != nil && !errors.Is(e, errNotExist) {
 			err = errors.Join(err, e)
 		}
 	}

@@ -79,7 +79,7 @@ func (l *Log) replay(from, to kafka.Offset) error {
 	all := *l.segments.Load()
 	for i := max(floor(all, from), 0); i < len(all) && all[i].base < to; i++ {
 		if err := l.replaySegment(all[i], from, to); err != nil {
-			return fmt.Errorf("read the producers of %s: %w", all[i].log.path, err)
+			return fmt.Errorf("read the producers of %s: %w", all[i].log.name(), err)
 		}
 	}
 	l.producing.Lock()
@@ -105,7 +105,7 @@ func (l *Log) replaySegment(s *segment, from, to kafka.Offset) error {
 	if err != nil || !found {
 		return err
 	}
-	w := walk(f, s.log.path)
+	w := walk(f, s.log.name())
 	defer w.done()
 	for position := h.position; position < limit; position = h.end() {
 		if h, err = w.next(position, limit); err != nil || h.base >= to {

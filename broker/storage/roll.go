@@ -36,7 +36,7 @@ func (l *Log) roll(base kafka.Offset, nowMs int64) (*segment, error) {
 		if err := l.prepare(); err != nil {
 			return nil, err
 		}
-		if err := createEmpty(l.fs(), old.log.path); err != nil {
+		if err := createEmpty(l.fs(), old.log.name()); err != nil {
 			return nil, err
 		}
 		old.prepare = nil

@@ -79,11 +79,11 @@ func (s *segment) empty() {
 func createSegment(files *Files, dir string, base kafka.Offset, extra string, nowMs int64) (*segment, error) {
 	s := newSegment(files, dir, base, extra, nowMs)
 	for _, h := range []*file{s.log, s.offsets.file, s.times.file} {
-		if err := createEmpty(files.fs, h.path); err != nil {
+		if err := createEmpty(files.fs, h.name()); err != nil {
 			return nil, err
 		}
 	}
-	if err := files.fs.Remove(s.aborted.file.path); err != nil && !errors.Is(err, errNotExist) {
+	if err := files.fs.Remove(s.aborted.file.name()); err != nil && !errors.Is(err, errNotExist) {
 		return nil, fmt.Errorf("remove the index of a segment that is gone: %w", err)
 	}
 	s.empty()
@@ -118,7 +118,7 @@ func (s *segment) append(records []byte, interval int64) error {
 	defer s.log.release()
 	position := s.size.Load()
 	if n, err := f.WriteAt(records, position); err != nil {
-		return fmt.Errorf("write %d bytes at position %d of %s (%d written): %w", len(records), position, s.log.path, n, err)
+		return fmt.Errorf("write %d bytes at position %d of %s (%d written): %w", len(records), position, s.log.name(), n, err)
 	}
 	return s.index(records, position, interval)
 }
@@ -190,7 +190,7 @@ func (s *segment) firstTimestamp() (int64, error) {
 		return 0, err
 	}
 	defer s.log.release()
-	w := walk(f, s.log.path)
+	w := walk(f, s.log.name())
 	defer w.done()
 	h, err := w.next(0, s.size.Load())
 	if err != nil {

@@ -32,7 +32,7 @@ func (l *Log) Segments() ([]SegmentInfo, error) {
 		if err != nil {
 			return nil, l.lookupFailed(err)
 		}
-		info := SegmentInfo{Base: s.base, End: l.LogEnd(), Bytes: s.size.Load(), MaxTimestampMs: t.timestamp, File: s.log.path}
+		info := SegmentInfo{Base: s.base, End: l.LogEnd(), Bytes: s.size.Load(), MaxTimestampMs: t.timestamp, File: s.log.name()}
 		if t.timestamp < 0 {
 			info.MaxTimestampMs = max(s.modified, s.createdMs)
 		}
@@ -58,7 +58,7 @@ func (l *Log) dropOldSnapshots(first kafka.Offset) error {
 // rename adds a suffix to the names of the segment's files.
 func (s *segment) rename(suffix string) error {
 	for _, h := range []*file{s.log, s.offsets.file, s.times.file, s.aborted.file} {
-		if err := h.rename(h.path + suffix); err != nil && !errors.Is(err, errNotExist) {
+		if err := h.rename(h.name() + suffix); err != nil && !errors.Is(err, errNotExist) {
 			return err
 		}
 	}

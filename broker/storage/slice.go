@@ -29,7 +29,7 @@ func (s Slice) Len() int { return int(s.length) }
 // Next is the offset after the last batch, which is found by reading the header
 // of each; the Slice is not empty.
 func (s Slice) Next() (kafka.Offset, error) {
-	w := walk(s.f, s.file.path)
+	w := walk(s.f, s.file.name())
 	defer w.done()
 	next, limit := s.Base, s.position+s.length
 	for position := s.position; position < limit; {
@@ -53,7 +53,7 @@ func (s Slice) AppendTo(dst []byte) ([]byte, error) {
 	}
 	dst = dst[:n+int(s.length)]
 	if got, err := s.f.ReadAt(dst[n:], s.position); err != nil && got < int(s.length) {
-		return dst[:n], fmt.Errorf("read %d bytes at position %d of %s: %w", s.length, s.position, s.file.path, err)
+		return dst[:n], fmt.Errorf("read %d bytes at position %d of %s: %w", s.length, s.position, s.file.name(), err)
 	}
 	return dst, nil
 }
@@ -76,7 +76,7 @@ func (s Slice) WriteTo(w io.Writer) (int64, error) {
 	buf := make([]byte, min(copyChunk, s.length))
 	n, err := io.CopyBuffer(onlyWriter{w}, onlyReader{io.NewSectionReader(s.f, s.position, s.length)}, buf)
 	if err == nil && n < s.length {
-		err = fmt.Errorf("%s ends %d bytes early: %w", s.file.path, s.length-n, io.ErrUnexpectedEOF)
+		err = fmt.Errorf("%s ends %d bytes early: %w", s.file.name(), s.length-n, io.ErrUnexpectedEOF)
 	}
 	return n, err
 }

@@ -48,7 +48,7 @@ func (x *timeIndex) lookup(target int64) (timed, error) {
 	}
 	t := x.decode(e)
 	if t.timestamp < 0 || t.offset < x.base {
-		return t, fmt.Errorf("%w: %s has timestamp %d for offset %d", errIndex, x.file.path, t.timestamp, t.offset)
+		return t, fmt.Errorf("%w: %s has timestamp %d for offset %d", errIndex, x.file.name(), t.timestamp, t.offset)
 	}
 	return t, nil
 }

@@ -99,7 +99,7 @@ func (l *Log) timeOf(s *segment) (timed, error) {
 		err = s.confirmTime()
 	}
 	if errors.Is(err, errIndex) {
-		l.logger.Warn("an index is built anew", "partition", l.options.Partition.String(), "file", s.log.path, "error", err)
+		l.logger.Warn("an index is built anew", "partition", l.options.Partition.String(), "file", s.log.name(), "error", err)
 		err = l.rebuildIndexes(s, s.size.Load())
 	}
 	s.timeRight = err == nil
@@ -126,7 +126,7 @@ func (s *segment) confirmTime() error {
 		}
 		from = h.end()
 	}
-	w := walk(f, s.log.path)
+	w := walk(f, s.log.name())
 	defer w.done()
 	for position := from; position < size; {
 		h, err := w.next(position, size)
@@ -134,7 +134,7 @@ func (s *segment) confirmTime() error {
 			return err
 		}
 		if h.maxTimestamp > t.timestamp {
-			return fmt.Errorf("%w: %s ends with timestamp %d, and offset %d has %d", errIndex, s.times.file.path, t.timestamp, h.last, h.maxTimestamp)
+			return fmt.Errorf("%w: %s ends with timestamp %d, and offset %d has %d", errIndex, s.times.file.name(), t.timestamp, h.last, h.maxTimestamp)
 		}
 		position = h.end()
 	}
@@ -145,7 +145,7 @@ func (s *segment) confirmTime() error {
 func (s *segment) confirm(f vfs.File, t timed, limit int64, exact bool) (header, error) {
 	h, found, err := s.seek(f, t.offset, limit, exact)
 	if err == nil && (!found || h.maxTimestamp != t.timestamp || t.offset < s.base) {
-		err = fmt.Errorf("%w: %s says that offset %d has timestamp %d", errIndex, s.times.file.path, t.offset, t.timestamp)
+		err = fmt.Errorf("%w: %s says that offset %d has timestamp %d", errIndex, s.times.file.name(), t.offset, t.timestamp)
 	}
 	return h, err
 }
@@ -193,7 +193,7 @@ func (l *Log) searchTimestamp(s *segment, target int64, start kafka.Offset, exac
 	if err != nil || !found {
 		return noRecord, err
 	}
-	w := walk(f, s.log.path)
+	w := walk(f, s.log.name())
 	defer w.done()
 	for position := h.position; position < limit; position = h.end() {
 		if h, err = w.next(position, limit); err != nil {

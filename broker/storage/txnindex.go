@@ -74,17 +74,17 @@ func (x *txnIndex) load() error {
 	if x.loaded {
 		return nil
 	}
-	data, err := readFile(x.file.cache.fs, x.file.path)
+	data, err := x.file.contents()
 	if errors.Is(err, errNotExist) {
 		x.loaded = true
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("read %s: %w", x.file.path, err)
+		return fmt.Errorf("read %s: %w", x.file.name(), err)
 	}
-	base, _, _ := parseName(x.file.cache.fs.PathBase(x.file.path))
+	base, _, _ := parseName(x.file.cache.fs.PathBase(x.file.name()))
 	if x.list, err = parseAborted(data, base); err != nil {
-		return fmt.Errorf("read %s: %w", x.file.path, err)
+		return fmt.Errorf("read %s: %w", x.file.name(), err)
 	}
 	x.loaded = true
 	return nil
@@ -121,7 +121,7 @@ func (x *txnIndex) add(a AbortedTransaction) error {
 	}
 	defer x.file.release()
 	if _, err := f.WriteAt(appendAborted(nil, a), int64(len(x.list))*txnEntry); err != nil {
-		return fmt.Errorf("write an aborted transaction to %s: %w", x.file.path, err)
+		return fmt.Errorf("write an aborted transaction to %s: %w", x.file.name(), err)
 	}
 	x.list = append(x.list, a)
 	x.dirty = true
@@ -164,7 +164,7 @@ func (x *txnIndex) reset() error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.loaded, x.list, x.dirty = true, nil, false
-	if _, err := x.file.cache.fs.Stat(x.file.path); errors.Is(err, errNotExist) {
+	if _, err := x.file.cache.fs.Stat(x.file.name()); errors.Is(err, errNotExist) {
 		return nil
 	}
 	x.dirty = true
