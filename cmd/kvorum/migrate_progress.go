@@ -141,9 +141,9 @@ func printProgress(cmd *cobra.Command, out *output, p *migrating.Progress) error
 		}
 		rows = append(rows, []string{"DOING", doing})
 	}
-	for name, text := range map[string]string{"REASON": p.Reason, "LAST ERROR": p.Error} {
-		if text != "" {
-			rows = append(rows, []string{name, text})
+	for _, row := range [][]string{{"REASON", p.Reason}, {"LAST ERROR", p.Error}} {
+		if row[1] != "" {
+			rows = append(rows, row)
 		}
 	}
 	rows = append(rows, []string{"WHOSE TURN", p.Next()})
