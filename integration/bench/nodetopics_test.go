@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+
 	"kvorum/integration/bench/broker"
 	"kvorum/integration/cluster"
 )
@@ -60,7 +62,14 @@ func createTopics(t *testing.T, addresses []string, replicas int16, outstanding 
 			defer conn.close()
 			for len(took[i]) < most/outstanding && time.Since(began) < length && failed[i] == nil {
 				start := time.Now()
-				failed[i] = conn.do(t.Context(), func(b *broker.Conn) error { return createReplicated(b, name(), 1, replicas, callPatience) })
+				topic := name()
+				failed[i] = conn.do(t.Context(), func(b *broker.Conn) error {
+					err := createReplicated(b, topic, 1, replicas, callPatience)
+					if errors.Is(err, kerr.TopicAlreadyExists) {
+						return nil // nobody else takes this name: we did, and an election took the answer
+					}
+					return err
+				})
 				took[i] = append(took[i], time.Since(start))
 			}
 		})
