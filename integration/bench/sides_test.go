@@ -54,8 +54,9 @@ var sizes = struct {
 	replicatedBytes      int // of each rate with three replicas
 	brokerKills          map[side]int
 	controllerKills      map[side]int
-	replicatedPartitions int // each with three replicas
-	provisionPartitions  int // the same, in thousands
+	replicatedPartitions int           // each with three replicas
+	removal              time.Duration // of deleted files, a minute after the deletion
+	provisionPartitions  int           // the same, in thousands
 }{
 	one: time.Second, many: 2 * time.Second, calls: 1, kills: map[side]int{kvorum: 3, apache: 1},
 	quiet: 5 * time.Second, idle: time.Second, starts: 1, partitions: 20_000, rounds: 100,
@@ -75,7 +76,7 @@ func init() {
 	sizes.bytes, sizes.turns, sizes.steady, sizes.nodePartitions = 3<<30, 3, 20*time.Second, 5000
 	sizes.restartPartitions, sizes.restartBytes = 6000, 6_700_000_000
 	sizes.grow, sizes.topics, sizes.load = time.Minute, 6000, 10*time.Minute
-	sizes.replicatedBytes, sizes.replicatedPartitions = 1<<30, 30_000
+	sizes.replicatedBytes, sizes.replicatedPartitions, sizes.removal = 1<<30, 30_000, 90*time.Second
 	sizes.provisionPartitions = 10_000
 	sizes.brokerKills, sizes.controllerKills = map[side]int{kvorum: 10, apache: 3}, map[side]int{kvorum: 20, apache: 5}
 	if d, err := time.ParseDuration(os.Getenv("KVORUM_BENCH_LOAD")); err == nil {

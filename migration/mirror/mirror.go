@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"kvorum/internal/clock"
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog/image"
 	"kvorum/migration/convert"
@@ -121,11 +122,7 @@ func (m *Mirror) refence(ctx context.Context) error {
 		if err == nil || !zk.Lost(err) {
 			return err
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !clock.Rest(ctx, pause) {
 			return errors.Join(context.Cause(ctx), err)
 		}
 	}
