@@ -69,7 +69,7 @@ func ValidateBroker(scope Scope, configs map[string]string) error {
 // unknownToApache: keys outside AbstractKafkaConfig, which Apache leaves to
 // plug-ins (and ours), or has no more.
 func unknownToApache(name string) bool {
-	_, gone := removedHint(name)
+	_, gone := Removed(name)
 	return gone || name == "super.users" || name == "allow.everyone.if.no.acl.found" || strings.HasPrefix(name, "kvorum.")
 }
 

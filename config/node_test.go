@@ -207,7 +207,7 @@ func TestRefusedKeysTakeTheirDefaults(t *testing.T) {
 // recognised as such.
 func TestRemovedKeysHaveHints(t *testing.T) {
 	for _, name := range lines(t, "apache-3.9.2-removed.txt") {
-		if _, ok := removedHint(name); !ok {
+		if _, ok := Removed(name); !ok {
 			t.Errorf("no hint for %s", name)
 		}
 	}

@@ -59,13 +59,54 @@ func ParseNode(properties Properties) (*Node, error) {
 	return n, nil
 }
 
+// NodeError is one thing that is wrong with a server.properties: what ParseNode
+// returns is made of them (errors.Join).
+type NodeError struct {
+	Key  string // "" where it is no single key's
+	Line int    // of the key, from 1; 0 if it is not set
+	Err  error
+}
+
+// Error names the line where there is one.
+func (e *NodeError) Error() string {
+	if e.Line > 0 {
+		return fmt.Sprintf("line %d: %v", e.Line, e.Err)
+	}
+	return e.Err.Error()
+}
+
+// Unwrap is the error without the line.
+func (e *NodeError) Unwrap() error { return e.Err }
+
 // fail notes an error about a key, with its line where it was set.
 func (p *nodeParser) fail(name, format string, args ...any) {
-	err := fmt.Errorf(format, args...)
-	if line, ok := p.lines[name]; ok {
-		err = fmt.Errorf("line %d: %w", line, err)
+	p.errs = append(p.errs, &NodeError{Key: name, Line: p.lines[name], Err: fmt.Errorf(format, args...)})
+}
+
+// NodeErrors are the single errors of what ParseNode returned, nil for nil.
+func NodeErrors(err error) []*NodeError {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return nil
 	}
-	p.errs = append(p.errs, err)
+	var out []*NodeError
+	for _, err := range joined.Unwrap() {
+		if e := (*NodeError)(nil); errors.As(err, &e) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// CheckBrokerLine is what a start with process.roles=broker makes of one line by
+// itself: whether it has no effect there, and why it is refused.
+func CheckBrokerLine(line Property) (effect bool, err error) {
+	p, n := &nodeParser{}, &Node{Broker: new(Broker)}
+	p.property(n, line)
+	if len(p.errs) > 0 {
+		return false, errors.Unwrap(p.errs[0])
+	}
+	return len(n.WithoutEffect) == 0, nil
 }
 
 // property checks one line by itself: a known key, a valid value, an effect.
@@ -104,7 +145,7 @@ func (p *nodeParser) refuse(k *Key, v Value) {
 }
 
 func (p *nodeParser) unknown(name string) {
-	if hint, ok := removedHint(name); ok {
+	if hint, ok := Removed(name); ok {
 		p.fail(name, "%s is not a key any more: %s; remove the line", name, hint)
 		return
 	}

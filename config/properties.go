@@ -15,6 +15,7 @@ const maxPropertiesBytes = 1 << 20
 type Property struct {
 	Name, Value string
 	Line        int // of its first character, from 1
+	Last        int // the last of its lines: Line, but for a value that is continued
 }
 
 // Properties are the lines of a text in their order; no name comes twice.
@@ -65,14 +66,14 @@ func Parse(text string) (Properties, error) {
 			return nil, fmt.Errorf("line %d: %s is set a second time (first on line %d); remove one of them", l.number, name, line)
 		}
 		first[name] = l.number
-		properties = append(properties, Property{Name: name, Value: value, Line: l.number})
+		properties = append(properties, Property{Name: name, Value: value, Line: l.number, Last: l.last})
 	}
 	return properties, nil
 }
 
 type logicalLine struct {
-	text   string
-	number int
+	text         string
+	number, last int
 }
 
 // logicalLines joins continued lines and drops blank ones and comments. A
@@ -82,7 +83,8 @@ func logicalLines(text string) []logicalLine {
 	var lines []logicalLine
 	var open strings.Builder
 	first := 0 // line on which the open logical line begins; 0: none is open
-	for i, line := range strings.Split(text, "\n") {
+	all := strings.Split(text, "\n")
+	for i, line := range all {
 		line = strings.TrimLeft(line, " \t\f")
 		if first == 0 {
 			if line == "" || line[0] == '#' || line[0] == '!' {
@@ -96,12 +98,12 @@ func logicalLines(text string) []logicalLine {
 			continue
 		}
 		open.WriteString(line)
-		lines = append(lines, logicalLine{text: open.String(), number: first})
+		lines = append(lines, logicalLine{text: open.String(), number: first, last: i + 1})
 		open.Reset()
 		first = 0
 	}
 	if first != 0 { // the text ends in a continuation
-		lines = append(lines, logicalLine{text: open.String(), number: first})
+		lines = append(lines, logicalLine{text: open.String(), number: first, last: len(all)})
 	}
 	return lines
 }

@@ -45,8 +45,8 @@ func TestParseCountsContinuedLines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (Property{Name: "b", Value: "4", Line: 4}); p[1] != want {
-		t.Errorf("got %+v, want %+v", p[1], want)
+	if want := (Property{Name: "b", Value: "4", Line: 4, Last: 4}); p[1] != want || p[0].Line != 1 || p[0].Last != 3 {
+		t.Errorf("got %+v, want %+v", p, want)
 	}
 	if v, ok := p.Get("a"); !ok || v != "123" {
 		t.Errorf("a is %q", v)

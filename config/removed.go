@@ -25,8 +25,9 @@ var removed = map[string]string{
 	"metadata.log.segment.min.bytes":                 "kvorum keeps the metadata log in one store",
 }
 
-// removedHint says why a key is gone.
-func removedHint(name string) (string, bool) {
+// Removed says whether Kafka had a key of server.properties before 4.0 that it has no
+// more, and what to do instead.
+func Removed(name string) (instead string, ok bool) {
 	switch {
 	case strings.HasPrefix(name, "zookeeper."):
 		return "only a controller of a cluster that leaves ZooKeeper speaks with it, and has no such setting", true
