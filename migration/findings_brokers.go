@@ -6,9 +6,9 @@ import (
 	"slices"
 	"strings"
 
-	"kvorum/config"
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog/image"
+	"kvorum/migration/brokerconfig"
 )
 
 // checkRegistrations: every broker that has a replica must live, because each must
@@ -126,26 +126,70 @@ func checkAuthorizer(f *Facts) []Finding {
 	return out
 }
 
-// checkBrokerConfigs compares what each broker's server.properties sets with what
-// a kvorum broker can do: keys that it refuses are named, never dropped.
+// checkBrokerConfigs says what each step refuses of the brokers' server.properties: for
+// Apache's brokers on kvorum's controllers it stops the migration, for kvorum's only
+// the step to them.
 func checkBrokerConfigs(f *Facts) []Finding {
-	refused := map[string][]kafka.BrokerID{}
-	for i := range f.Brokers {
-		b := &f.Brokers[i]
-		for name := range b.Static {
-			if k, ok := config.Lookup(config.ScopeNode, name); ok && k.Effect == config.Refused && !onlyZooKeeper(name) {
-				refused[name] = append(refused[name], b.ID)
+	var out []Finding
+	told := map[string]bool{}
+	for _, target := range brokerconfig.Targets {
+		brokers, why := map[string][]kafka.BrokerID{}, map[string]string{}
+		for i := range f.Brokers {
+			b := &f.Brokers[i]
+			if b.Err != nil {
+				continue
+			}
+			for _, n := range notes(f, b, target) {
+				if n.Action == brokerconfig.Refused && !told[n.Key] && !checkedElsewhere(n.Key, target) {
+					brokers[n.Key], why[n.Key] = append(brokers[n.Key], b.ID), n.Why
+				}
 			}
 		}
+		for _, key := range slices.Sorted(maps.Keys(brokers)) {
+			told[key] = true
+			out = append(out, refusal(target, key, fmt.Sprintf("%s (broker %s): %s", key, listed(brokers[key]), why[key])))
+		}
+	}
+	return append(out, checkListeners(f)...)
+}
+
+// checkedElsewhere are keys that have checks of their own.
+func checkedElsewhere(key string, target brokerconfig.Target) bool {
+	return target != brokerconfig.Kvorum && (key == "authorizer.class.name" || key == "inter.broker.protocol.version" || key == "broker.id")
+}
+
+// refusal is the finding of a key that a step refuses. What kvorum's brokers cannot do
+// has names of its own, so that each is allowed by itself.
+func refusal(target brokerconfig.Target, key, text string) Finding {
+	if target != brokerconfig.Kvorum {
+		return Finding{"broker-config", Blocker, text, "change the line, or pass over it with --allow broker-config here and --allow " + key + " in kvorum migrate broker-config"}
+	}
+	check := "kvorum-broker"
+	switch {
+	case key == "authorizer.class.name":
+		check = "kvorum-authorizer"
+	case strings.HasPrefix(key, "remote.") || strings.HasPrefix(key, "rsm.") || strings.HasPrefix(key, "rlmm."):
+		check = "remote-storage"
+	}
+	return Finding{check, Later, text, keepApache}
+}
+
+const keepApache = "keep Apache's brokers, on kvorum's controllers, as long as it is needed"
+
+// checkListeners names the listeners that kvorum's brokers cannot have.
+func checkListeners(f *Facts) []Finding {
+	brokers := map[string][]kafka.BrokerID{}
+	for i := range f.Brokers {
+		b := &f.Brokers[i]
 		for _, text := range strings.Split(b.config("listener.security.protocol.map"), ",") {
 			if _, protocol, ok := strings.Cut(text, ":"); ok && protocol != "PLAINTEXT" && usesProtocol(b, text) {
-				refused["listener "+text] = append(refused["listener "+text], b.ID)
+				brokers[text] = append(brokers[text], b.ID)
 			}
 		}
 	}
 	var out []Finding
-	for _, name := range slices.Sorted(maps.Keys(refused)) {
-		out = append(out, Finding{"kvorum-broker", Later, fmt.Sprintf("%s (broker %s) is something that a kvorum broker refuses", name, listed(refused[name])), "keep Apache's brokers, on kvorum's controllers, as long as it is needed"})
+	for _, name := range slices.Sorted(maps.Keys(brokers)) {
+		out = append(out, Finding{"kvorum-listener", Later, fmt.Sprintf("listener %s (broker %s): a kvorum broker speaks PLAINTEXT only, and would let everybody in", name, listed(brokers[name])), keepApache})
 	}
 	return out
 }
@@ -156,9 +200,4 @@ func usesProtocol(b *BrokerFacts, entry string) bool {
 	return slices.ContainsFunc(strings.Split(b.config("listeners"), ","), func(l string) bool {
 		return strings.HasPrefix(strings.TrimSpace(l), name+"://")
 	})
-}
-
-// onlyZooKeeper are keys that go away with ZooKeeper.
-func onlyZooKeeper(name string) bool {
-	return strings.HasPrefix(name, "zookeeper.") || strings.HasPrefix(name, "password.encoder.") || name == "inter.broker.protocol.version"
 }

@@ -56,10 +56,11 @@ func facts(t testing.TB, tree *znode.Tree) *Facts {
 	return f
 }
 
-// stops are the checks of a plan's blockers.
+// stops are the checks of a plan's blockers, but for the authorizer that the brokers of
+// these tests have.
 func stops(p *Plan) []string {
 	out := []string{}
-	for _, f := range p.Stops(true, nil) {
+	for _, f := range p.Stops(true, []string{"kvorum-authorizer"}) {
 		out = append(out, f.Check)
 	}
 	return out
@@ -164,10 +165,17 @@ func TestFindings(t *testing.T) {
 			f.Controllers = &ControllerFacts{ClusterID: f.Snapshot.ClusterID, Active: 2, Voters: 3}
 		}, "controllers", "id of a broker"},
 		{"transactions", nil, func(f *Facts) { f.Transactions = TransactionFacts{Total: 3, Ongoing: 1} }, "transactions", "3 transactional ids"},
-		{"a key that kvorum's broker refuses", nil, func(f *Facts) { f.Brokers[2].Static["remote.log.storage.system.enable"] = "true" }, "kvorum-broker", "remote.log.storage.system.enable (broker 3)"},
+		{"a key that kvorum's broker refuses", nil, func(f *Facts) { f.Brokers[2].Static["metric.reporters"] = "com.example.Reporter" }, "kvorum-broker", "metric.reporters (broker 3)"},
+		{"remote storage", nil, func(f *Facts) { f.Brokers[2].Static["remote.log.storage.system.enable"] = "true" }, "remote-storage", "remote.log.storage.system.enable (broker 3)"},
+		{"an authorizer", nil, nil, "kvorum-authorizer", "authorizer.class.name (broker 1, 2, 3)"},
+		{"a policy", nil, func(f *Facts) { f.Brokers[0].Static["create.topic.policy.class.name"] = "com.example.Policy" }, "broker-config", "create.topic.policy.class.name (broker 1)"},
+		{"brokers that speak TLS among themselves", nil, func(f *Facts) {
+			each(f, "listener.security.protocol.map", "PLAINTEXT:SSL")
+			each(f, "inter.broker.listener.name", "PLAINTEXT")
+		}, "broker-config", "listener.security.protocol.map (broker 1, 2, 3): the brokers' own listener PLAINTEXT speaks SSL"},
 		{"a listener with TLS", nil, func(f *Facts) {
 			f.Brokers[0].Configs["listeners"], f.Brokers[0].Configs["listener.security.protocol.map"] = "A://:1,B://:2", "A:PLAINTEXT,B:SSL,C:SASL_SSL"
-		}, "kvorum-broker", "listener B:SSL"},
+		}, "kvorum-listener", "listener B:SSL"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tree := loadTree(t, "before")
@@ -202,12 +210,12 @@ func TestSteps(t *testing.T) {
 	b := &f.Brokers[0]
 	delete(b.Static, "broker.id")
 	b.Configs["listeners"] = "CONTROLLER://:1"
-	b.Configs["listener.security.protocol.map"] = "CONTROLLER:PLAINTEXT"
+	b.Configs["listener.security.protocol.map"] = "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT"
 	b.Static["password.encoder.secret"], b.Static["zookeeper.set.acl"] = "", "true"
 	var lines []string
 	for _, s := range NewPlan(f).Steps {
 		for _, n := range s.Nodes {
-			if n.Node == "broker 1" {
+			if n.Node == "broker 1" && !strings.HasPrefix(s.Title, "If kvorum") {
 				for _, l := range n.Remove {
 					lines = append(lines, "- "+l)
 				}
@@ -219,10 +227,10 @@ func TestSteps(t *testing.T) {
 	}
 	want := []string{
 		"+ broker.id=1",
-		"+ zookeeper.metadata.migration.enable=true", "+ controller.quorum.voters=" + votersPlaceholder, "+ controller.listener.names=CONTROLLER_QUORUM",
-		"+ listener.security.protocol.map=CONTROLLER:PLAINTEXT,CONTROLLER_QUORUM:PLAINTEXT",
-		"- password.encoder.secret", "- zookeeper.connect", "- zookeeper.metadata.migration.enable", "- zookeeper.set.acl",
-		"+ process.roles=broker", "+ node.id=1", "+ authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+		"+ listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,CONTROLLER_QUORUM:PLAINTEXT", "+ zookeeper.metadata.migration.enable=true",
+		"+ controller.quorum.voters=" + votersPlaceholder, "+ controller.listener.names=CONTROLLER_QUORUM",
+		"- broker.id", "- password.encoder.secret", "- zookeeper.connect", "- zookeeper.metadata.migration.enable", "- zookeeper.set.acl",
+		"+ authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer", "+ process.roles=broker", "+ node.id=1",
 	}
 	if !slices.Equal(lines, want) {
 		t.Errorf("lines\n%s", strings.Join(lines, "\n"))

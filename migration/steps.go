@@ -2,8 +2,12 @@ package migration
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+
+	"kvorum/config"
+	"kvorum/migration/brokerconfig"
 )
 
 // Step is one step of the procedure, with the lines that change on each node.
@@ -27,9 +31,10 @@ const votersPlaceholder = "ID@HOST:PORT,ID@HOST:PORT,ID@HOST:PORT"
 func steps(f *Facts, p *Plan) []Step {
 	return []Step{
 		{Title: "Bring every broker to one state that can migrate", Why: "nothing changes in what the brokers do", Nodes: prepare(f)},
-		{Title: "Restart every broker in migration mode, one at a time", Why: "each goes on with ZooKeeper and registers with the controllers too; when the last has registered, the controllers copy ZooKeeper and take over", Nodes: enable(f)},
-		{Title: "Restart every broker in KRaft mode, one at a time, on the same log directories", Why: "ZooKeeper is still written, so that there is a way back", Nodes: kraft(f)},
+		{Title: "Restart every broker in migration mode, one at a time", Why: "each goes on with ZooKeeper and registers with the controllers too; when the last has registered, the controllers copy ZooKeeper and take over", Nodes: convertAll(f, brokerconfig.Migration)},
+		{Title: "Restart every broker in KRaft mode, one at a time, on the same log directories", Why: "ZooKeeper is still written, so that there is a way back; kvorum migrate broker-config FILE --to apache-kraft writes the file", Nodes: convertAll(f, brokerconfig.ApacheKRaft)},
 		{Title: "Finalize: the controllers stop writing to ZooKeeper", Why: fmt.Sprintf("after it there is no way back to ZooKeeper; cluster %s runs at metadata.version %s", p.ClusterID, p.MetadataVersion)},
+		{Title: "If kvorum's brokers shall take over: restart every broker as one of kvorum's, one at a time, on the same log directories", Why: "kvorum migrate broker-config FILE --to kvorum writes the file, and says what they refuse", Nodes: convertAll(f, brokerconfig.Kvorum)},
 	}
 }
 
@@ -42,91 +47,97 @@ func change(b *BrokerFacts, add, remove []string) Change {
 func prepare(f *Facts) []Change {
 	var out []Change
 	for i := range f.Brokers {
-		b := &f.Brokers[i]
-		var add []string
-		if b.Err != nil {
-			continue
-		}
-		if b.Static["broker.id"] == "" {
-			add = append(add, fmt.Sprintf("broker.id=%d", b.ID))
-		}
-		if v, ok := MetadataVersion(f.Brokers); !ok || v.String() != "3.9-IV0" {
-			add = append(add, "inter.broker.protocol.version=3.9")
-		}
-		if len(add) > 0 {
-			out = append(out, change(b, add, nil))
-		}
-	}
-	return out
-}
-
-// enable is migration mode: KRaft's keys beside ZooKeeper's.
-func enable(f *Facts) []Change {
-	var out []Change
-	for i := range f.Brokers {
-		b := &f.Brokers[i]
-		if b.Err != nil || b.config("zookeeper.metadata.migration.enable") == "true" {
-			continue
-		}
-		out = append(out, change(b, []string{
-			"zookeeper.metadata.migration.enable=true",
-			"controller.quorum.voters=" + votersPlaceholder,
-			"controller.listener.names=" + controllerListener(b),
-			"listener.security.protocol.map=" + protocolMap(b),
-		}, nil))
-	}
-	return out
-}
-
-// zooKeeperKeys are what a broker in KRaft mode may not have; a key that ends in a
-// dot stands for all that begin with it.
-var zooKeeperKeys = []string{"broker.id", "broker.id.generation.enable", "reserved.broker.max.id", "zookeeper.", "inter.broker.protocol.version", "password.encoder.", "control.plane.listener.name"}
-
-// kraft is KRaft mode, for Apache's brokers of 3.9.
-func kraft(f *Facts) []Change {
-	var out []Change
-	for i := range f.Brokers {
-		b := &f.Brokers[i]
-		if b.Err != nil {
-			continue
-		}
-		add := []string{"process.roles=broker", fmt.Sprintf("node.id=%d", b.ID)}
-		remove := []string{}
-		for name := range b.Static {
-			if slices.ContainsFunc(zooKeeperKeys, func(k string) bool { return name == k || strings.HasSuffix(k, ".") && strings.HasPrefix(name, k) }) {
-				remove = append(remove, name)
+		if b := &f.Brokers[i]; b.Err == nil {
+			if add := preparing(f, b); len(add) > 0 {
+				out = append(out, change(b, add, nil))
 			}
 		}
-		if !slices.Contains(remove, "zookeeper.metadata.migration.enable") {
-			remove = append(remove, "zookeeper.metadata.migration.enable")
-		}
-		if class := b.config("authorizer.class.name"); strings.HasPrefix(class, "kafka.security.auth") {
-			add = append(add, "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer")
-		}
-		slices.Sort(remove)
-		out = append(out, change(b, add, remove))
 	}
 	return out
 }
 
-// controllerListener is a name that none of the broker's listeners has.
-func controllerListener(b *BrokerFacts) string {
-	name := "CONTROLLER"
-	for strings.Contains(b.config("listeners"), name+"://") {
-		name += "_QUORUM"
+// preparing are the lines that a broker needs before a migration.
+func preparing(f *Facts, b *BrokerFacts) []string {
+	var add []string
+	if b.Static["broker.id"] == "" && b.Static["node.id"] == "" {
+		add = append(add, fmt.Sprintf("broker.id=%d", b.ID))
 	}
-	return name
+	if v, ok := MetadataVersion(f.Brokers); !ok || v.String() != "3.9-IV0" {
+		add = append(add, "inter.broker.protocol.version=3.9")
+	}
+	return add
 }
 
-// protocolMap is the broker's map and the controllers' listener.
-func protocolMap(b *BrokerFacts) string {
-	entry := controllerListener(b) + ":PLAINTEXT"
-	current := b.config("listener.security.protocol.map")
-	switch {
-	case current == "":
-		return "PLAINTEXT:PLAINTEXT," + entry
-	case strings.Contains(","+current, ","+controllerListener(b)+":"):
-		return current
+// convertAll is the lines of every broker that a step changes.
+func convertAll(f *Facts, target brokerconfig.Target) []Change {
+	var out []Change
+	for i := range f.Brokers {
+		b := &f.Brokers[i]
+		if b.Err != nil {
+			continue
+		}
+		var add, remove []string
+		for _, n := range notes(f, b, target) {
+			switch n.Action {
+			case brokerconfig.Added, brokerconfig.Changed:
+				add = append(add, n.Key+"="+n.To)
+			case brokerconfig.Dropped:
+				remove = append(remove, n.Key)
+			}
+		}
+		if len(add)+len(remove) > 0 {
+			out = append(out, change(b, add, remove))
+		}
 	}
-	return current + "," + entry
+	return out
+}
+
+// toldWithDefaults are keys of which a broker's answer also counts where it is a
+// default: what a step makes of them depends on it.
+var toldWithDefaults = []string{"listeners", "listener.security.protocol.map", "inter.broker.listener.name", "security.inter.broker.protocol", "authorizer.class.name"}
+
+// notes are what a step does with each key of a broker's server.properties, after the
+// steps before it.
+func notes(f *Facts, b *BrokerFacts, target brokerconfig.Target) []brokerconfig.Note {
+	values := maps.Clone(b.Static)
+	if values == nil {
+		values = map[string]string{}
+	}
+	for _, key := range toldWithDefaults {
+		if v := b.config(key); v != "" {
+			values[key] = v
+		}
+	}
+	for _, line := range preparing(f, b) {
+		key, value, _ := strings.Cut(line, "=")
+		values[key] = value
+	}
+	for _, step := range brokerconfig.Targets {
+		out := decide(values, step, b)
+		if step == target {
+			return out
+		}
+		for _, n := range out {
+			switch n.Action {
+			case brokerconfig.Added, brokerconfig.Changed:
+				values[n.Key] = n.To
+			case brokerconfig.Dropped:
+				delete(values, n.Key)
+			}
+		}
+	}
+	panic("migration: no target " + string(target))
+}
+
+// decide is what one step does with the values that a file would have.
+func decide(values map[string]string, target brokerconfig.Target, b *BrokerFacts) []brokerconfig.Note {
+	var properties config.Properties
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		properties = append(properties, config.Property{Name: key, Value: values[key]})
+	}
+	o := brokerconfig.Options{Target: target, ID: b.ID}
+	if values["controller.quorum.voters"] == "" && values["controller.quorum.bootstrap.servers"] == "" {
+		o.Controllers = votersPlaceholder
+	}
+	return brokerconfig.Decide(properties, o)
 }

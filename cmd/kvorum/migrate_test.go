@@ -92,3 +92,45 @@ func TestPlanWithoutZooKeeper(t *testing.T) {
 		t.Errorf("plan without ZooKeeper: %v", err)
 	}
 }
+
+// TestBrokerConfig: what the command prints, writes and refuses.
+func TestBrokerConfig(t *testing.T) {
+	dir := t.TempDir()
+	in, out := filepath.Join(dir, "server.properties"), filepath.Join(dir, "kraft.properties")
+	const text = "# a comment\nbroker.id=1\nzookeeper.connect=zk:2181\nauthorizer.class.name=kafka.security.authorizer.AclAuthorizer\n"
+	if err := os.WriteFile(in, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args string
+		exit int
+		want string // somewhere in what it says
+	}{
+		{"--to kvorum --controllers c:9093", 2, "--allow authorizer.class.name"},
+		{"--to kvorum --controllers c:9093 -o json", 2, `"refused": true`},
+		{"--to apache-kraft --out -", 2, "name them with --controllers"},
+		{"--to apache-kraft --controllers c:9093 --out OUT", 0, "dropped  broker.id=1 (line 2)"},
+		{"--to apache-kraft --controllers c:9093 --out OUT", 1, "exists; --overwrite"},
+		{"--to kvorum --controllers c:9093 --allow authorizer.class.name --out OUT --overwrite", 0, "dropped  authorizer.class.name"},
+		{"--to kvorum --controllers c:9093 --allow authorizer.* --out -", 0, "process.roles=broker"},
+		{"--to kvorum --controllers c:9093 --allow authorizer.* --out IN --overwrite", 1, "it is the way back"},
+		{"--to zookeeper", 1, "neither migration"},
+		{"--to migration --controllers 1@c", 1, "the controllers"},
+	} {
+		args := strings.Fields(strings.NewReplacer("OUT", out, "IN", in).Replace(c.args))
+		r := kvorum(t, append([]string{"migrate", "broker-config", in}, args...)...)
+		if r.code != c.exit || !strings.Contains(r.stdout+r.stderr, c.want) {
+			t.Errorf("%s: %+v", c.args, r)
+		}
+		if strings.Contains(c.args, "--out -") && (c.exit == 0) != strings.HasPrefix(r.stdout, "# a comment\n") {
+			t.Errorf("%s: stdout\n%s", c.args, r.stdout)
+		}
+	}
+	written, err := os.ReadFile(out)
+	if info, _ := os.Stat(out); err != nil || !strings.HasPrefix(string(written), "# a comment\n") || strings.Contains(string(written), "authorizer") || info.Mode().Perm() != 0o600 {
+		t.Errorf("written: %q, %v", written, err)
+	}
+	if kept, err := os.ReadFile(in); err != nil || string(kept) != text {
+		t.Errorf("the old file: %q, %v", kept, err)
+	}
+}

@@ -57,16 +57,17 @@ var rooms = map[string][]string{
 	"broker/txn":         {},
 	// Not a part of the broker but a whole node for other people's tests: a public
 	// package, which the top level has no room for.
-	"broker/kvorumtest":  {"admin", "internal/server", "metadatalog", "metadatalog/image", "quorum/controller"},
-	"broker/coordinator": {"broker/group", "broker/txn"},
-	"broker/handler":     {"broker", "broker/coordinator", "broker/group", "broker/replica", "broker/storage", "broker/storage/producer", "broker/txn", "listener", "metadatalog/describe", "metadatalog/image", "protocol", "security"},
-	"broker":             {"broker/coordinator", "broker/group", "broker/handler", "broker/incarnation", "broker/replica", "broker/storage", "broker/storage/producer", "broker/txn", "listener", "listener/quota", "metadatalog/image", "metadatalog/replay", "metadatalog", "protocol", "security", "snapshot"},
-	"migration":          {"migration/convert", "migration/znode", "metadatalog/image", "metadatalog/replay", "protocol"},
-	"migration/convert":  {"migration/znode", "metadatalog/image"},
-	"migration/driver":   {"migration/znode"}, // decides; its shell does
-	"migration/mirror":   {"migration", "migration/convert", "migration/znode", "metadatalog/image"},
-	"migration/progress": {"migration/driver"},                                                                                                                                                   // a driver's status for people
-	"migration/run":      {"migration", "migration/convert", "migration/driver", "migration/mirror", "migration/zkbroker", "migration/zkbroker/control", "migration/znode", "metadatalog/image"}, // the driver's shell: all of them at work
+	"broker/kvorumtest":      {"admin", "internal/server", "metadatalog", "metadatalog/image", "quorum/controller"},
+	"broker/coordinator":     {"broker/group", "broker/txn"},
+	"broker/handler":         {"broker", "broker/coordinator", "broker/group", "broker/replica", "broker/storage", "broker/storage/producer", "broker/txn", "listener", "metadatalog/describe", "metadatalog/image", "protocol", "security"},
+	"broker":                 {"broker/coordinator", "broker/group", "broker/handler", "broker/incarnation", "broker/replica", "broker/storage", "broker/storage/producer", "broker/txn", "listener", "listener/quota", "metadatalog/image", "metadatalog/replay", "metadatalog", "protocol", "security", "snapshot"},
+	"migration":              {"migration/brokerconfig", "migration/convert", "migration/znode", "metadatalog/image", "metadatalog/replay", "protocol"},
+	"migration/brokerconfig": {"metadatalog/image"}, // a broker's server.properties, for plan and command alike
+	"migration/convert":      {"migration/znode", "metadatalog/image"},
+	"migration/driver":       {"migration/znode"}, // decides; its shell does
+	"migration/mirror":       {"migration", "migration/convert", "migration/znode", "metadatalog/image"},
+	"migration/progress":     {"migration/driver"},                                                                                                                                                   // a driver's status for people
+	"migration/run":          {"migration", "migration/convert", "migration/driver", "migration/mirror", "migration/zkbroker", "migration/zkbroker/control", "migration/znode", "metadatalog/image"}, // the driver's shell: all of them at work
 	// The control requests are made by a pure room of their own; what sends them has
 	// threads and connections.
 	"migration/zkbroker":         {"metadatalog/image", "migration/zkbroker/control", "protocol"},

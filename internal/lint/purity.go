@@ -13,7 +13,7 @@ import (
 var pure = []string{
 	"metadatalog/record", "metadatalog/image", "config", "quorum/controller",
 	"broker/group", "broker/txn", "broker/replica/core", "broker/storage/producer", "broker/incarnation", "security",
-	"migration/convert", "migration/driver", "migration/progress", "migration/znode", "migration/zkbroker/control",
+	"migration/brokerconfig", "migration/convert", "migration/driver", "migration/progress", "migration/znode", "migration/zkbroker/control",
 }
 
 // impure packages are not imported by a pure room, nor is anything below them, but
