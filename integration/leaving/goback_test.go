@@ -1,0 +1,340 @@
+package leaving
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"kvorum/admin"
+	"kvorum/integration/cluster"
+	"kvorum/migration/driver"
+	"kvorum/migration/progress"
+	"kvorum/migration/zk"
+	"kvorum/migration/znode"
+)
+
+// commands are kvorum's, for the controllers of one migration.
+type commands struct {
+	ctx context.Context
+	t   *testing.T
+	q   *cluster.Quorum
+}
+
+// migrate runs `kvorum migrate` and returns what it says.
+func (c commands) migrate(args ...string) (string, error) {
+	args = slices.Concat([]string{"migrate"}, args, []string{"--bootstrap-controller", strings.Join(c.q.Addresses, ",")})
+	out, err := exec.CommandContext(c.ctx, c.q.Controllers[0].(*cluster.Node).Binary, args...).CombinedOutput()
+	return string(out), err
+}
+
+// must is a command that has to succeed.
+func (c commands) must(args ...string) string {
+	c.t.Helper()
+	out, err := c.migrate(args...)
+	if err != nil {
+		c.t.Fatalf("kvorum migrate %s: %v: %s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// status waits until the active controller's progress is as wanted.
+func (c commands) status(what string, done func(*progress.Progress) bool) *progress.Progress {
+	c.t.Helper()
+	var p *progress.Progress
+	var err error
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		if p, _, err = admin.MigrationProgress(c.ctx, strings.Join(c.q.Addresses, ","), 5*time.Second); err == nil && done(p) {
+			return p
+		}
+		if time.Now().After(deadline) {
+			c.t.Fatalf("waited in vain for %s: %+v, %v", what, p, err)
+		}
+	}
+}
+
+// in is done for status: a state.
+func in(s driver.State) func(*progress.Progress) bool {
+	return func(p *progress.Progress) bool { return p.Active && p.State == s.String() }
+}
+
+// maker makes one topic after the other, so that the longest time in which none
+// could be made is known: that is the time without a controller.
+type maker struct {
+	stop context.CancelFunc
+	done chan struct{}
+
+	mu      sync.Mutex
+	made    int
+	longest time.Duration
+	since   time.Time
+}
+
+func startMaker(t *testing.T, c *Cluster, prefix string) *maker {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	m := &maker{stop: cancel, done: make(chan struct{}), since: time.Now()}
+	adm := kadm.NewClient(c.Client(t, kgo.MetadataMinAge(50*time.Millisecond), kgo.RetryTimeout(time.Second)))
+	go func() {
+		defer close(m.done)
+		for i := 0; ctx.Err() == nil; i++ {
+			if _, err := adm.CreateTopic(ctx, 1, 3, nil, fmt.Sprint(prefix, i)); err == nil {
+				m.note()
+			}
+			time.Sleep(20 * time.Millisecond) // the pace
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-m.done })
+	return m
+}
+
+func (m *maker) note() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	m.made++
+	m.longest, m.since = max(m.longest, now.Sub(m.since)), now
+}
+
+// count waits until more topics than n have been made, and returns how many.
+func (m *maker) count(t *testing.T, n int) int {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		m.mu.Lock()
+		made := m.made
+		m.mu.Unlock()
+		if made > n {
+			return made
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no topic can be made any more after %d", made)
+		}
+	}
+}
+
+// end stops it, and returns the longest time between two topics.
+func (m *maker) end() time.Duration {
+	m.stop()
+	<-m.done
+	return m.longest
+}
+
+// wayBack is one rollback of a real cluster.
+type wayBack struct {
+	commands
+	c *Cluster
+	z *zk.Client
+	// made is how many topics were made around the rollback.
+	made int
+}
+
+// wayBacks are the phases to go back from. Each brings the cluster there.
+var wayBacks = []struct {
+	name string
+	to   func(b *wayBack)
+}{
+	{"in dual write", func(b *wayBack) {
+		b.age()
+		b.dualWrite()
+		if p := b.status("dual write", in(driver.DualWrite)); p.ControllerEpoch < 5 { // it was 1
+			b.t.Errorf("the epoch of controllers of which four died is %d", p.ControllerEpoch)
+		}
+	}},
+	{"before a broker was restarted", func(b *wayBack) { b.status("no broker", in(driver.WaitForBrokers)) }},
+	{"while a broker is awaited", func(b *wayBack) {
+		b.c.Migrate(b.ctx, b.t, b.q, 0)
+		b.c.Migrate(b.ctx, b.t, b.q, 1)
+		b.status("two brokers", func(p *progress.Progress) bool { return len(p.ZooKeeperMode) == 2 && len(p.AwaitedBrokers) == 1 })
+	}},
+	{"with a broker in KRaft mode", func(b *wayBack) {
+		b.dualWrite()
+		kept := b.c.Brokers[2].Properties
+		b.c.Brokers[2].Properties = maps.Clone(kept)
+		b.c.inKRaftMode(b.ctx, b.t, 2)
+		if out, err := b.migrate("rollback", "--execute"); err == nil || !strings.Contains(out, "the brokers [3] are in KRaft mode") {
+			b.t.Errorf("a rollback with a broker in KRaft mode: %v: %s", err, out)
+		}
+		b.c.Brokers[2].Properties, b.c.Brokers[2].ZooKeeper = kept, b.c.Connect
+		b.c.Migrate(b.ctx, b.t, b.q, 2)
+		b.status("no broker in KRaft mode", func(p *progress.Progress) bool { return len(p.ZooKeeperMode) == 3 && in(driver.DualWrite)(p) })
+	}},
+}
+
+// dualWrite restarts all brokers with the keys of the migration, and waits.
+func (b *wayBack) dualWrite() {
+	b.t.Helper()
+	for i := range b.c.Brokers {
+		b.c.Migrate(b.ctx, b.t, b.q, i)
+	}
+	b.status("dual write", in(driver.DualWrite))
+}
+
+// TestGoBack: a migration of three brokers of Kafka 3.9.2 is rolled back by command
+// under load, a topic is made and one deleted by the brokers' own controller, and a
+// second migration by controllers that were formatted anew is verified. From dual
+// write; KVORUM_WAYS_BACK=all goes back from every phase, and goes on to the end.
+func TestGoBack(t *testing.T) {
+	for _, phase := range wayBacks {
+		t.Run(strings.ReplaceAll(phase.name, " ", "-"), func(t *testing.T) {
+			ctx := t.Context()
+			c := StartWith(ctx, t, 3, map[string]string{"offsets.topic.replication.factor": "3", "offsets.topic.num.partitions": "5", "min.insync.replicas": "2"})
+			c.Fill(ctx, t, 6)
+			adm := kadm.NewClient(c.Client(t))
+			for _, topic := range []string{"load", "doomed"} {
+				createTopic(ctx, t, adm, topic)
+			}
+			z, err := zk.Open(ctx, zk.Config{Connect: c.Connect})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(z.Close)
+			w := startWriter(t, c, "load")
+			q := c.Controllers(ctx, t, 3, nil)
+			b := &wayBack{commands: commands{ctx, t, q}, c: c, z: z}
+			phase.to(b)
+			t.Logf("%s: longest gap of the producer so far %v", phase.name, w.gap())
+			b.rollBack()
+			t.Logf("rolled back: longest gap of the producer %v", w.gap())
+			b.again(adm)
+			t.Logf("migrated again: longest gap of the producer %v", w.gap())
+			if whole() {
+				b.finish()
+				t.Logf("finalized: longest gap of the producer %v", w.gap())
+			}
+			w.check(ctx, t, c, "load")
+		})
+		if !whole() {
+			return
+		}
+	}
+}
+
+// whole says whether every way back is gone, and the second migration to its end.
+func whole() bool { return os.Getenv("KVORUM_WAYS_BACK") == "all" }
+
+// rollBack rolls back while topics are made one after the other.
+func (b *wayBack) rollBack() {
+	b.t.Helper()
+	if out := b.must("rollback"); !strings.Contains(out, "Nothing was changed") {
+		b.t.Errorf("a rollback that is not to do anything: %s", out)
+	}
+	m := startMaker(b.t, b.c, "made-")
+	m.count(b.t, 3)
+	b.t.Logf("rollback: %s", b.must("rollback", "--execute"))
+	checkGivenBack(b.ctx, b.t, b.z)
+	m.count(b.t, m.count(b.t, 0)+3)
+	b.t.Logf("longest time without a controller %v, %d topics were made around it", m.end(), m.made)
+	for _, n := range b.q.Controllers {
+		n.Stop(b.t)
+	}
+	if b.made = m.made; !whole() {
+		return
+	}
+	for i := range b.c.Brokers {
+		b.c.inZooKeeperMode(b.ctx, b.t, i)
+	}
+}
+
+// again lets the brokers' own controller make and delete a topic, and migrates once
+// more.
+func (b *wayBack) again(adm *kadm.Client) {
+	b.t.Helper()
+	createTopic(b.ctx, b.t, adm, "between")
+	if _, err := adm.DeleteTopic(b.ctx, "doomed"); err != nil {
+		b.t.Fatalf("delete a topic after the rollback: %v", err)
+	}
+	gone := func() bool {
+		_, ok, err := b.z.Get(b.ctx, znode.TopicPath("doomed"))
+		return err == nil && !ok
+	}
+	waitUntil(b.t, "the topic to be deleted", gone)
+	b.elects(adm)
+	b.q = b.c.Controllers(b.ctx, b.t, 3, nil)
+	b.dualWrite()
+	topics, err := adm.ListTopics(b.ctx)
+	if err != nil || !topics.Has("between") || topics.Has("doomed") {
+		b.t.Errorf("topics after the second migration: %v, %v", topics.Names(), err)
+	}
+	made := 0
+	for _, name := range topics.Names() {
+		if strings.HasPrefix(name, "made-") {
+			made++
+		}
+	}
+	if made < b.made { // one whose answer was lost may be there, too
+		b.t.Errorf("%d topics are there of %d that were made around the rollback", made, b.made)
+	}
+	verify(b.ctx, b.t, b.c, b.q)
+	b.status("dual write", in(driver.DualWrite))
+}
+
+// elects stops broker 1, and checks that the brokers' own controller elects others: one
+// of an epoch below that in the states of partitions refuses to.
+func (b *wayBack) elects(adm *kadm.Client) {
+	b.t.Helper()
+	b.c.Brokers[0].Stop(b.t)
+	waitUntil(b.t, "other leaders than broker 1", func() bool {
+		topics, err := adm.ListTopics(b.ctx)
+		led := err == nil
+		topics.EachPartition(func(p kadm.PartitionDetail) { led = led && p.Leader > 1 })
+		return led
+	})
+}
+
+// age kills the active controller over and over, so that the epoch of these controllers
+// is above any that the brokers' own have had.
+func (b *wayBack) age() {
+	b.t.Helper()
+	for range 4 {
+		active := b.q.Controllers[b.q.Active(b.ctx, b.t)]
+		active.Kill()
+		b.q.Active(b.ctx, b.t)
+		active.Start(b.t)
+		active.WaitReady(b.ctx, b.t)
+	}
+}
+
+// finish takes the second migration to its end, by command.
+func (b *wayBack) finish() {
+	b.t.Helper()
+	for i := range b.c.Brokers {
+		b.c.inKRaftMode(b.ctx, b.t, i)
+	}
+	b.status("KRaft mode", func(p *progress.Progress) bool { return len(p.KRaftMode) == 3 && in(driver.DualWrite)(p) })
+	b.t.Logf("finalize: %s", b.must("finalize", "--execute"))
+	if out, err := b.migrate("rollback", "--execute"); err == nil || !strings.Contains(out, "finalized") {
+		b.t.Errorf("a rollback after the end: %v: %s", err, out)
+	}
+}
+
+// inZooKeeperMode restarts a broker without the keys of a migration.
+func (c *Cluster) inZooKeeperMode(ctx context.Context, t testing.TB, i int) {
+	t.Helper()
+	b := c.Brokers[i]
+	b.Stop(t)
+	for _, key := range []string{"zookeeper.metadata.migration.enable", "controller.quorum.voters", "controller.listener.names", "listener.security.protocol.map"} {
+		delete(b.Properties, key)
+	}
+	b.Bootstrap = nil
+	b.Configure(t)
+	b.Start(t)
+	b.WaitReady(ctx, t)
+}
+
+func waitUntil(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
