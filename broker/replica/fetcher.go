@@ -140,9 +140,11 @@ func (f *fetcher) run(ctx context.Context) {
 func (f *fetcher) receive() {
 	f.mu.Lock()
 	posted := f.posted
-	if len(posted) > 0 {
-		f.posted = map[*Partition]bool{}
+	if len(posted) == 0 {
+		f.mu.Unlock() // the map stays with who posts
+		return
 	}
+	f.posted = map[*Partition]bool{}
 	f.mu.Unlock()
 	for p, fetch := range posted {
 		key := partitionKey{p.topicID, p.name.Partition}

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -307,4 +308,22 @@ func TestNothingIsFetchedWithoutARegistration(t *testing.T) {
 	registered <- epochOf(self)
 	s.asks()
 	close(registered)
+}
+
+// TestPostBesideReceive: what is posted while the loop takes what was posted before
+// is kept for the next time. It is worth most under the race detector.
+func TestPostBesideReceive(t *testing.T) {
+	w := newWorld(t)
+	f := newFetcher(w.ps, fetcherKey{source: other})
+	const posts = 1000
+	var posting sync.WaitGroup
+	posting.Go(func() {
+		for i := range posts {
+			f.post(&Partition{topicID: kafka.UUID{9}, name: kafka.TopicPartition{Topic: "t", Partition: kafka.PartitionID(i)}}, true)
+		}
+	})
+	for len(f.lanes) < posts && !t.Failed() {
+		f.receive()
+	}
+	posting.Wait()
 }
