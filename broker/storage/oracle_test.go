@@ -114,12 +114,23 @@ func (x *machine) batch(id kafka.ProducerID) []byte {
 	return b.AppendTo(nil, 0, 0)
 }
 
+// epoch is the least that the next records may have: epochs never go back, also
+// where the log has forgotten that of its last records, as a truncation at the end
+// of a log makes it when all of them are deleted.
+func (x *machine) epoch() kafka.LeaderEpoch {
+	epoch := max(x.l.LatestEpoch(), 0)
+	for _, v := range x.m.batches {
+		epoch = max(epoch, v.Epoch())
+	}
+	return epoch
+}
+
 func (x *machine) Append(t *rapid.T) {
 	id := kafka.ProducerID(rapid.IntRange(-1, 3).Draw(t, "producer"))
 	data := x.batch(id)
 	sent := bytes.Clone(data)
-	epoch := x.l.LatestEpoch() + kafka.LeaderEpoch(rapid.IntRange(0, 1).Draw(t, "epoch"))
-	a, err := x.l.AppendLeader(data, max(epoch, 0), AppendOptions{NowMs: x.nowMs})
+	epoch := x.epoch() + kafka.LeaderEpoch(rapid.IntRange(0, 1).Draw(t, "epoch"))
+	a, err := x.l.AppendLeader(data, epoch, AppendOptions{NowMs: x.nowMs})
 	if err != nil || a.First != x.m.end {
 		t.Fatalf("append at %d: %+v, %v", x.m.end, a, err)
 	}
@@ -137,7 +148,7 @@ func (x *machine) AppendAgain(t *rapid.T) {
 	if x.last == nil {
 		t.Skip()
 	}
-	a, err := x.l.AppendLeader(bytes.Clone(x.last), max(x.l.LatestEpoch(), 0), AppendOptions{NowMs: x.nowMs})
+	a, err := x.l.AppendLeader(bytes.Clone(x.last), x.epoch(), AppendOptions{NowMs: x.nowMs})
 	if err != nil || !a.Duplicate || a.First != x.lastFirst {
 		t.Fatalf("the batch at %d again: %+v, %v", x.lastFirst, a, err)
 	}
@@ -150,7 +161,7 @@ func (x *machine) Follow(t *rapid.T) {
 	if x.o.Config.Compact { // only compaction leaves gaps
 		gap = kafka.Offset(rapid.IntRange(0, 20).Draw(t, "gap"))
 	}
-	batch.Restamp(v, x.m.end+gap, max(x.l.LatestEpoch(), 0))
+	batch.Restamp(v, x.m.end+gap, x.epoch())
 	if _, err := x.l.AppendFollower(data, x.nowMs); err != nil {
 		t.Fatal(err)
 	}

@@ -113,8 +113,11 @@ func TestLaggingController(t *testing.T) {
 	if got, err := os.ReadFile(filepath.Join(laggard.cfg.Dir, name)); err != nil || string(got) != "a snapshot" {
 		t.Errorf("the checkpoint: %q, %v", got, err)
 	}
-	if s := laggard.host.State(); s.Epoch < claim.Epoch {
-		t.Errorf("state %+v", s)
+	// The copy's state is published a moment after its log.
+	for deadline := time.Now().Add(20 * time.Second); laggard.host.State().Epoch < claim.Epoch; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("state %+v, the log has a claim of epoch %d", laggard.host.State(), claim.Epoch)
+		}
 	}
 	// It is a replica like the others, also after a restart.
 	_, claim = c.write(leader, claim, 30, 100)
