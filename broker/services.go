@@ -86,6 +86,7 @@ func (b *Broker) openDirs() error {
 	times := storage.DefaultDirsTimes
 	times.HighWatermark, times.RecoveryPoint, times.LogStart = own.Logs.HighWatermark, own.Logs.RecoveryPoint, own.Logs.LogStart
 	times.Retention, times.FirstRetention = own.Logs.Retention, own.Logs.FirstRetention
+	times.ProducerExpiry = own.Logs.ProducerCheck
 	first := tuning(b.layers.Load().Running())
 	b.dirs, err = storage.OpenDirs(storage.DirsOptions{
 		FS: vfs.Default, Directories: directories, OpenFiles: maxOpenFiles(),

@@ -19,7 +19,7 @@ var identityKeys = []Key{
 	{Name: "controller.quorum.fetch.max.bytes", Type: Int, Default: is("1048576"), Valid: atLeast(1), Importance: Low, Scopes: ScopeNode, Effect: OnBroker, Doc: "Most bytes that a fetching node asks for in one Fetch of the metadata log."},
 	{Name: "controller.quorum.fetch.snapshot.max.bytes", Type: Int, Default: is("1048576"), Valid: atLeast(1), Importance: Low, Scopes: ScopeNode, Effect: OnBroker, Doc: "Most bytes that a fetching node asks for in one FetchSnapshot."},
 	{Name: "initial.broker.registration.timeout.ms", Type: Int, Default: is("60000"), Importance: Medium, Scopes: ScopeNode, Effect: OnBroker, Doc: "Time within which a starting broker must be registered, or it gives up."},
-	{Name: "broker.heartbeat.interval.ms", Type: Int, Default: is("2000"), Importance: Medium, Scopes: ScopeNode, Effect: OnController, Doc: "Time between the heartbeats of a broker."},
+	{Name: "broker.heartbeat.interval.ms", Type: Int, Default: is("2000"), Importance: Medium, Scopes: ScopeNode, Effect: OnBroker, Doc: "Time between the heartbeats of a broker."},
 	{Name: "broker.session.timeout.ms", Type: Int, Default: is("9000"), Importance: Medium, Scopes: ScopeNode, Effect: OnController, Doc: "Time without a heartbeat after which the active controller fences a broker."},
 	{Name: "server.max.startup.time.ms", Type: Long, Default: is("9223372036854775807"), Valid: atLeast(0), Importance: Medium, Scopes: ScopeNode, Effect: OnBroker, Internal: true, Doc: "Time after which a broker that has not finished starting gives up."},
 	{Name: "unstable.api.versions.enable", Type: Boolean, Default: is("false"), Importance: High, Scopes: ScopeNode, Effect: Refused, Internal: true, Doc: "Announces API versions that are not released yet."},

@@ -21,9 +21,6 @@ type Node struct {
 	// controller.listener.names; the first is the one that brokers use. A broker
 	// alone has none here.
 	Listeners []Listener
-	// ControllerListener is the first of controller.listener.names: the name of the
-	// listener at which a broker finds the controllers.
-	ControllerListener string
 	// InterBrokerListener is inter.broker.listener.name, empty where not set.
 	InterBrokerListener string
 	// Voters is controller.quorum.voters, BootstrapServers
@@ -108,7 +105,7 @@ type Metadata struct {
 
 // ClusterRules are the rules by which the active controller decides.
 type ClusterRules struct {
-	BrokerHeartbeatInterval, BrokerSessionTimeout time.Duration
+	BrokerSessionTimeout time.Duration
 
 	NumPartitions            int32
 	DefaultReplicationFactor int16

@@ -74,7 +74,7 @@ log.retention.check.interval.ms=300000
 func TestNodeDefaults(t *testing.T) {
 	n := mustNode(t, one)
 	if got, want := n.Cluster, (ClusterRules{
-		BrokerHeartbeatInterval: 2 * time.Second, BrokerSessionTimeout: 9 * time.Second, NumPartitions: 1, DefaultReplicationFactor: 1,
+		BrokerSessionTimeout: 9 * time.Second, NumPartitions: 1, DefaultReplicationFactor: 1,
 		DeleteTopicEnable: true, AutoLeaderRebalance: true, LeaderImbalanceCheckInterval: 5 * time.Minute, UncleanLeaderElectionInterval: 5 * time.Minute,
 		PropagationMaxWait: time.Second, FenceOnDeath: true, MaxInflight: 1024,
 	}); got != want {

@@ -115,6 +115,7 @@ type GroupRules struct {
 type LogRules struct {
 	HighWatermark, RecoveryPoint, LogStart time.Duration // checkpoints
 	Retention, FirstRetention              time.Duration // checks
+	ProducerCheck                          time.Duration // for producers that are expired
 	ProducerExpiration                     time.Duration
 	Cleaner                                CleanerRules
 }
@@ -123,6 +124,8 @@ type LogRules struct {
 type CleanerRules struct {
 	Threads        int     // 0: nothing is compacted
 	KeyMemory      int64   // bytes, for all threads together
+	KeyLoad        float64 // the share of it that may be full
+	IOMemory       int64   // bytes, for all threads together
 	BytesPerSecond float64 // for all threads together; 0: no limit
 	Backoff        time.Duration
 }
@@ -176,7 +179,7 @@ func (p *nodeParser) broker(n *Node) {
 	b.Logs = LogRules{
 		HighWatermark: p.millis("replica.high.watermark.checkpoint.interval.ms"), RecoveryPoint: p.millis("log.flush.offset.checkpoint.interval.ms"),
 		LogStart: p.millis("log.flush.start.offset.checkpoint.interval.ms"), Retention: p.millis("log.retention.check.interval.ms"),
-		FirstRetention: p.millis("log.initial.task.delay.ms"),
+		FirstRetention: p.millis("log.initial.task.delay.ms"), ProducerCheck: p.millis("producer.id.expiration.check.interval.ms"),
 	}
 	running := p.layers.Running()
 	b.Logs.Cleaner, b.Logs.ProducerExpiration = running.Cleaner, running.ProducerExpiration

@@ -30,8 +30,8 @@ func TestBrokerNode(t *testing.T) {
 	n := mustNode(t, broker+"broker.rack=r1\nadvertised.listeners=PLAINTEXT://h:9192,INSIDE://10.0.0.1:9094\noffsets.topic.replication.factor=1\n"+
 		"kvorum.raft.rtt.ms=10\nnum.io.threads=4\n")
 	b := n.Broker
-	got := fmt.Sprintln(n.Controller, len(n.Listeners), n.ControllerListener, b.Listeners, b.InterBroker, b.Rack, b.Offsets, b.SessionTimeout, b.AutoCreateTopics, n.WithoutEffect)
-	want := "false 0 CONTROLLER [{PLAINTEXT :9092 h:9192} {INSIDE 10.0.0.1:9094 10.0.0.1:9094}] INSIDE r1 {50 1 104857600 0} 9s true [kvorum.raft.rtt.ms num.io.threads]\n"
+	got := fmt.Sprintln(n.Controller, len(n.Listeners), b.Listeners, b.InterBroker, b.Rack, b.Offsets, b.SessionTimeout, b.AutoCreateTopics, n.WithoutEffect)
+	want := "false 0 [{PLAINTEXT :9092 h:9192} {INSIDE 10.0.0.1:9094 10.0.0.1:9094}] INSIDE r1 {50 1 104857600 0} 9s true [kvorum.raft.rtt.ms num.io.threads]\n"
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -42,8 +42,8 @@ func TestBrokerNode(t *testing.T) {
 
 func TestCombinedNode(t *testing.T) {
 	n := mustNode(t, combined)
-	got := fmt.Sprintln(n.Controller, n.Listeners, n.ControllerListener, n.Broker.Listeners, n.Broker.InterBroker, n.WithoutEffect)
-	if want := "true [{CONTROLLER :9093 :9093}] CONTROLLER [{PLAINTEXT :9092 :9092}] PLAINTEXT []\n"; got != want {
+	got := fmt.Sprintln(n.Controller, n.Listeners, n.Broker.Listeners, n.Broker.InterBroker, n.WithoutEffect)
+	if want := "true [{CONTROLLER :9093 :9093}] [{PLAINTEXT :9092 :9092}] PLAINTEXT []\n"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }

@@ -27,7 +27,6 @@ func (p *nodeParser) listeners(n *Node) {
 		bind = []Listener{mustListener(nodeIndex["listeners"].Default.Text)}
 	}
 	names := p.value("controller.listener.names").List
-	n.ControllerListener = strings.ToUpper(names[0]) // the list is not empty
 	p.controllerListeners(n, bind, names)
 	for _, l := range bind {
 		if !slices.ContainsFunc(names, func(name string) bool { return strings.ToUpper(name) == l.Name }) {

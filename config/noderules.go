@@ -16,7 +16,6 @@ func (p *nodeParser) rules(n *Node) {
 		MaxIdleInterval:  p.millis("metadata.max.idle.interval.ms"),
 	}
 	n.Cluster = ClusterRules{
-		BrokerHeartbeatInterval:       p.millis("broker.heartbeat.interval.ms"),
 		BrokerSessionTimeout:          p.millis("broker.session.timeout.ms"),
 		NumPartitions:                 int32(p.int("num.partitions")),
 		DefaultReplicationFactor:      int16(min(p.int("default.replication.factor"), math.MaxInt16)),
@@ -36,7 +35,7 @@ func (p *nodeParser) rules(n *Node) {
 	if p.int("default.replication.factor") > math.MaxInt16 {
 		p.fail("default.replication.factor", "default.replication.factor=%d is more than %d", p.int("default.replication.factor"), math.MaxInt16)
 	}
-	if n.Cluster.BrokerSessionTimeout <= n.Cluster.BrokerHeartbeatInterval {
+	if n.Cluster.BrokerSessionTimeout <= p.millis("broker.heartbeat.interval.ms") {
 		p.fail("broker.session.timeout.ms", "broker.session.timeout.ms=%d must be greater than broker.heartbeat.interval.ms=%d, or every broker is fenced between two heartbeats",
 			p.int("broker.session.timeout.ms"), p.int("broker.heartbeat.interval.ms"))
 	}

@@ -34,6 +34,7 @@ func (l Layers) Running() Running {
 	}
 	r.Cleaner = CleanerRules{
 		Threads: int(l.Number("log.cleaner.threads")), KeyMemory: l.Number("log.cleaner.dedupe.buffer.size"),
+		KeyLoad: l.value(nodeIndex["log.cleaner.io.buffer.load.factor"]).Real, IOMemory: l.Number("log.cleaner.io.buffer.size"),
 		BytesPerSecond: rate, Backoff: l.millis("log.cleaner.backoff.ms"),
 	}
 	return r

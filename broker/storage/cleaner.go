@@ -103,34 +103,31 @@ type cleaning struct {
 	l     *Log
 	nowMs int64
 	r     dirtyRange
+	o     CleanerOptions
 	buf   []byte // what is read
 	out   []byte // what is written
 	// pace is called with the bytes that were read or written.
 	pace func(context.Context, int) error
 }
 
-// cleanerBuffer is how much of a segment is read at a time; a longer batch makes
-// it grow to its size.
-const cleanerBuffer = 1 << 20
-
 // clean compacts the log (Cleaner.doClean): of the records with the same key the
 // last one stays, with its offset. It returns up to where the log is compacted
 // now, and the files of the segments that were replaced, which the caller removes
-// later. memory bounds the keys: where they do not fit, the round ends earlier.
-func (c *cleaning) clean(ctx context.Context, memory int64) (kafka.Offset, []string, error) {
+// later. Where the keys do not fit into their memory the round ends earlier.
+func (c *cleaning) clean(ctx context.Context) (kafka.Offset, []string, error) {
 	// So that the recovery point is behind what is replaced: a truncation below it
 	// says so.
 	if err := c.l.Flush(); err != nil {
 		return 0, nil, err
 	}
-	offsets := newOffsetMap(memory)
+	offsets := newOffsetMap(c.o.share(), c.o.load())
 	offsets.latest = c.r.first - 1
 	if err := c.readKeys(ctx, offsets); err != nil {
 		return 0, nil, err
 	}
 	end := offsets.latest + 1
 	if end == c.r.first {
-		return 0, nil, fmt.Errorf("compact the log of %s at offset %d: %d bytes of log.cleaner.dedupe.buffer.size do not hold the keys of one batch", c.l.options.Partition, end, memory)
+		return 0, nil, fmt.Errorf("compact the log of %s at offset %d: %d bytes of log.cleaner.dedupe.buffer.size do not hold the keys of one batch", c.l.options.Partition, end, c.o.share())
 	}
 	var replaced []string
 	f := &filter{offsets: offsets, nowMs: c.nowMs, deleteRetentionMs: c.l.Config().DeleteRetentionMs, end: c.r.end, active: c.producers()}
@@ -209,7 +206,7 @@ func (c *cleaning) read(ctx context.Context, s *segment, each func(batch.View) (
 	}
 	defer s.log.release()
 	if c.buf == nil {
-		c.buf = make([]byte, cleanerBuffer)
+		c.buf = make([]byte, c.o.buffer())
 	}
 	size := s.size.Load()
 	for position := int64(0); position < size; {
@@ -374,7 +371,7 @@ func (c *cleaning) cleanSegment(ctx context.Context, f *filter, s *segment, uppe
 		if c.out, err = f.add(c.out, v); err != nil {
 			return false, fmt.Errorf("batch at offset %d: %w", v.BaseOffset(), err)
 		}
-		if len(c.out) >= cleanerBuffer {
+		if len(c.out) >= c.o.buffer() {
 			err = write()
 		}
 		return err == nil, err

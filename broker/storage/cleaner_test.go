@@ -21,7 +21,7 @@ import (
 )
 
 func TestOffsetMap(t *testing.T) {
-	m := newOffsetMap(5000 * slotBytes)
+	m := newOffsetMap(5000*slotBytes, 0.8)
 	want := map[string]kafka.Offset{}
 	for i := 0; ; i++ {
 		key := fmt.Sprint("key-", i%3000, "-", i/6000)
@@ -30,7 +30,7 @@ func TestOffsetMap(t *testing.T) {
 		}
 		want[key] = kafka.Offset(i)
 	}
-	if len(want) != 5000*mapLoad/100 || len(m.slots) != 5000 || m.count != len(want) {
+	if len(want) != 4000 || len(m.slots) != 5000 || m.count != len(want) {
 		t.Errorf("%d keys of %d fit in %d slots", len(want), m.count, len(m.slots))
 	}
 	for key, at := range want {
@@ -63,6 +63,7 @@ type compacted struct {
 	seq     map[kafka.ProducerID]int32
 	cleaned kafka.Offset
 	nowMs   int64
+	io      int64 // CleanerOptions.IOMemory
 }
 
 func (c *compacted) append(t testing.TB, b *batch.Builder, id kafka.ProducerID, add []record) {
@@ -117,8 +118,8 @@ func (c *compacted) clean(t testing.TB, memory int64) {
 	if r.dirtyBytes == 0 {
 		return
 	}
-	round := &cleaning{l: c.l, nowMs: c.nowMs, r: r, pace: func(context.Context, int) error { return nil }}
-	end, _, err := round.clean(context.Background(), memory)
+	round := &cleaning{l: c.l, nowMs: c.nowMs, r: r, o: CleanerOptions{KeyMemory: memory, IOMemory: c.io}, pace: func(context.Context, int) error { return nil }}
+	end, _, err := round.clean(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,6 +222,7 @@ func TestCompactionAgainstTheOracle(t *testing.T) {
 	codecs := []batch.Compression{{}, batch.Gzip.Default(), batch.Snappy.Default(), batch.LZ4.Default(), batch.Zstd.Default()}
 	rapid.Check(t, func(rt *rapid.T) {
 		c := newCompacted(t, pebblevfs.NewMem())
+		c.io = rapid.SampledFrom([]int64{0, 1}).Draw(rt, "io memory")
 		for range rapid.IntRange(1, 50).Draw(rt, "steps") {
 			c.nowMs += rapid.SampledFrom([]int64{0, 1, 100, 500, 1000}).Draw(rt, "pause")
 			switch rapid.IntRange(0, 9).Draw(rt, "kind") {

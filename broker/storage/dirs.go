@@ -65,6 +65,8 @@ type DirsTimes struct {
 	Retention     time.Duration // log.retention.check.interval.ms
 	// FirstRetention is how long after the start retention is looked at first.
 	FirstRetention time.Duration
+	// ProducerExpiry is producer.id.expiration.check.interval.ms.
+	ProducerExpiry time.Duration
 	// Probe is how often flush.ms, deleted directories and full disks are looked at.
 	Probe time.Duration
 }
@@ -72,7 +74,7 @@ type DirsTimes struct {
 // DefaultDirsTimes are Kafka's.
 var DefaultDirsTimes = DirsTimes{
 	HighWatermark: 5 * time.Second, RecoveryPoint: time.Minute, LogStart: time.Minute,
-	Retention: 5 * time.Minute, FirstRetention: 30 * time.Second, Probe: time.Second,
+	Retention: 5 * time.Minute, FirstRetention: 30 * time.Second, ProducerExpiry: 10 * time.Minute, Probe: time.Second,
 }
 
 // Dirs are the log directories of a broker (LogManager): which partition is in

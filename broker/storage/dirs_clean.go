@@ -19,6 +19,13 @@ type CleanerOptions struct {
 	// KeyMemory is log.cleaner.dedupe.buffer.size, for all threads together. It is
 	// taken while a log is compacted, and as much of it as its keys need.
 	KeyMemory int64
+	// KeyLoad is log.cleaner.io.buffer.load.factor: the share of the key memory that
+	// may be full. 0 is Kafka's default.
+	KeyLoad float64
+	// IOMemory is log.cleaner.io.buffer.size, for all threads together: half is read
+	// into, half is written from. A longer batch gets what it needs. 0 is Kafka's
+	// default.
+	IOMemory int64
 	// BytesPerSecond is log.cleaner.io.max.bytes.per.second, read and written, for
 	// all threads together; 0: no limit.
 	BytesPerSecond float64
@@ -28,6 +35,31 @@ type CleanerOptions struct {
 
 // share is the key memory of one compaction.
 func (o CleanerOptions) share() int64 { return o.KeyMemory / int64(max(o.Threads, 1)) }
+
+const (
+	defaultKeyLoad  = 0.9
+	defaultIOMemory = 512 << 10
+	// minCleanerBuffer is a page: with less each read would cost more than what it
+	// reads.
+	minCleanerBuffer = 4 << 10
+)
+
+// load is the share of the key map that may be full. A map that is nearly full is
+// slow, and one that is quite full has no end to a search.
+func (o CleanerOptions) load() float64 {
+	if o.KeyLoad == 0 {
+		return defaultKeyLoad
+	}
+	return min(max(o.KeyLoad, 0.01), 0.99)
+}
+
+// buffer is the length of each of the two buffers of one compaction.
+func (o CleanerOptions) buffer() int {
+	if o.IOMemory == 0 {
+		o.IOMemory = defaultIOMemory
+	}
+	return int(max(o.IOMemory/int64(max(o.Threads, 1))/2, minCleanerBuffer))
+}
 
 // cleanState is what Dirs knows of the compaction of its logs.
 type cleanState struct {
@@ -122,10 +154,10 @@ func (d *Dirs) cleanDirtiest(all context.Context) bool {
 		return false
 	}
 	defer d.doneCleaning(l)
-	c := &cleaning{l: l, nowMs: d.nowMs(), r: r, pace: d.pace}
+	c := &cleaning{l: l, nowMs: d.nowMs(), r: r, o: d.tuning.Load().Cleaner, pace: d.pace}
 	from := d.o.Clock.Now()
 	before := l.Size()
-	end, replaced, err := c.clean(ctx, d.tuning.Load().Cleaner.share())
+	end, replaced, err := c.clean(ctx)
 	d.doomFiles(e.home, replaced, l.Config().FileDeleteDelayMs)
 	switch {
 	case errors.Is(err, errCleaningStopped) || l.Err() != nil || errors.Is(err, errGone):

@@ -26,6 +26,7 @@ func (d *Dirs) Run(ctx context.Context) {
 	work.Go(func() {
 		d.every(ctx, d.o.Times.FirstRetention, d.o.Times.Retention, func() { d.retain(ctx) })
 	})
+	work.Go(func() { d.every(ctx, d.o.Times.ProducerExpiry, d.o.Times.ProducerExpiry, d.expireProducers) })
 	work.Go(func() {
 		d.every(ctx, d.o.Times.Probe, d.o.Times.Probe, func() { d.flushOld(ctx); d.removeDoomed(); d.reopenFull(); d.retryRefused(ctx) })
 	})

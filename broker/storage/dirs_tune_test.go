@@ -62,3 +62,34 @@ func TestTune(t *testing.T) {
 		}
 	})
 }
+
+// TestProducersExpire: a producer that has sent nothing for its time is forgotten
+// by the next look for such.
+func TestProducersExpire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := dirsOptions(t, pebblevfs.NewMem(), "/a")
+		o.ProducerExpirationMs, o.Times.ProducerExpiry = 90_000, time.Minute
+		d := mustOpenDirs(t, o)
+		stop := runDirs(d)
+		l, err := d.Create(part("t", 0), topicA, o.Config("t"), kafka.DirectoryUnassigned)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &compacted{l: l, nowMs: time.Now().UnixMilli(), open: map[kafka.ProducerID]*bool{}, seq: map[kafka.ProducerID]int32{}}
+		c.append(t, plainBuilder(), 5, []record{{key: "k", value: "v", ms: c.nowMs}})
+		for _, x := range []struct {
+			after time.Duration
+			know  int
+		}{{time.Minute, 1}, {59 * time.Second, 1}, {2 * time.Second, 0}} {
+			time.Sleep(x.after)
+			synctest.Wait()
+			if n := len(l.Producers()); n != x.know {
+				t.Errorf("after %v more %d producers are known, want %d", x.after, n, x.know)
+			}
+		}
+		stop()
+		if err := d.Close(1); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

@@ -17,7 +17,8 @@ import (
 type offsetMap struct {
 	slots []offsetSlot
 	count int
-	limit int // slots at most
+	limit int     // slots at most
+	load  float64 // how full the table gets, below 1
 	// latest is the offset up to which (inclusive) the log has been looked at.
 	latest kafka.Offset
 }
@@ -32,14 +33,13 @@ type offsetSlot struct {
 const (
 	slotBytes  = 24
 	firstSlots = 1024
-	// mapLoad is how full the table gets, in percent (log.cleaner.io.buffer.load.factor).
-	mapLoad = 90
 )
 
-// newOffsetMap makes a map of at most bytes of memory.
-func newOffsetMap(bytes int64) *offsetMap {
+// newOffsetMap makes a map of at most bytes of memory, of which a share, below 1,
+// may be full.
+func newOffsetMap(bytes int64, load float64) *offsetMap {
 	limit := max(int(bytes/slotBytes), 16)
-	return &offsetMap{limit: limit, slots: make([]offsetSlot, min(firstSlots, limit))}
+	return &offsetMap{limit: limit, load: load, slots: make([]offsetSlot, min(firstSlots, limit))}
 }
 
 func hashKey(key []byte) (high, low uint64) {
@@ -53,7 +53,7 @@ func (m *offsetMap) put(key []byte, at kafka.Offset) bool {
 	high, low := hashKey(key)
 	i := m.find(high, low)
 	if m.slots[i].offset == 0 {
-		if (m.count+1)*100 > len(m.slots)*mapLoad {
+		if m.count > 0 && float64(m.count+1) > float64(len(m.slots))*m.load {
 			if len(m.slots) == m.limit {
 				return false
 			}

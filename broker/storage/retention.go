@@ -112,7 +112,6 @@ func (d *Dirs) retain(ctx context.Context) {
 		if err != nil {
 			continue // said when it was first found out
 		}
-		l.ExpireProducers(d.nowMs())
 		paths, err := l.deleteOld(d.nowMs())
 		if err != nil {
 			continue // told to logFailed
@@ -120,6 +119,16 @@ func (d *Dirs) retain(ctx context.Context) {
 		if len(paths) > 0 {
 			d.o.Logger.Info("segments are deleted by retention", "partition", e.partition.String(), "log_start", int64(l.LogStart()), "files", len(paths))
 			d.doomFiles(e.home, paths, l.Config().FileDeleteDelayMs)
+		}
+	}
+}
+
+// expireProducers forgets the producers that have sent nothing for too long, of the
+// logs that are open: another forgets them when it is opened.
+func (d *Dirs) expireProducers() {
+	for _, e := range d.listAll(nil) {
+		if l := e.log.Load(); l != nil {
+			l.ExpireProducers(d.nowMs())
 		}
 	}
 }
