@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -20,15 +22,27 @@ func clusterCommand() *cobra.Command {
 
 func clusterInfo(flags *brokerFlags) *cobra.Command {
 	var out output
+	var metrics []string
 	cmd := &cobra.Command{
-		Use: "info", Short: "Show the cluster at a glance: id, brokers, features, how much it holds", Args: cobra.NoArgs,
-		Example: "  kvorum cluster info\n  kvorum cluster info -b broker1:9092 -o json",
+		Use: "info", Short: "Show the cluster at a glance: id, brokers, features, how much it holds, how its nodes are", Args: cobra.NoArgs,
+		Long: "Info shows what the cluster holds, as its brokers tell. With the nodes' kvorum.metrics.listener\n" +
+			"(--metrics, or those of the profile) it also shows each node, controllers too: whether it can be\n" +
+			"reached, is alive and ready, how far it is in the metadata log, and its memory.",
+		Example: "  kvorum cluster info\n  kvorum cluster info -b broker1:9092 -o json\n  kvorum cluster info --metrics node1:9400,node2:9400,node3:9400",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return flags.cluster(cmd, func(ctx context.Context, c *admin.Cluster) error {
 				info, err := c.Info(ctx)
 				if err != nil {
 					return err
 				}
+				asked, err := flags.metrics(cmd, metrics)
+				if err != nil {
+					return err
+				}
+				shown := struct {
+					*admin.ClusterInfo
+					Nodes []admin.NodeState `json:"nodes,omitempty"`
+				}{info, admin.Nodes(ctx, asked, nodePatience)}
 				if out.table() {
 					fmt.Fprintf(cmd.OutOrStdout(), "cluster %s: %d brokers, %d topics, %d partitions, %d replicas\n\n",
 						info.ClusterID, len(info.Brokers), info.Topics, info.Partitions, info.Replicas)
@@ -37,12 +51,43 @@ func clusterInfo(flags *brokerFlags) *cobra.Command {
 				for _, f := range info.Features {
 					features = append(features, []string{f.Name, strconv.Itoa(int(f.Level)), fmt.Sprintf("%d to %d", f.Min, f.Max)})
 				}
-				return out.tables(cmd, info, brokerRows(info.Brokers), features)
+				return out.tables(cmd, shown, brokerRows(info.Brokers), nodeRows(shown.Nodes), features)
 			})
 		},
 	}
+	cmd.Flags().StringSliceVar(&metrics, "metrics", nil, "the nodes' kvorum.metrics.listener, HOST:PORT separated by commas (default: the profile's)")
 	out.add(cmd)
 	return cmd
+}
+
+// nodePatience bounds the answers of one node: what is at a glance does not wait
+// for one that is gone.
+const nodePatience = 5 * time.Second
+
+// nodeRows is nil where no node was asked.
+func nodeRows(nodes []admin.NodeState) [][]string {
+	if len(nodes) == 0 {
+		return nil
+	}
+	rows := [][]string{{"NODE", "METRICS", "ROLES", "STATE", "METADATA", "BEHIND", "RESIDENT", "UP", "WHY"}}
+	for _, n := range nodes {
+		if !n.Reached {
+			rows = append(rows, []string{"-", n.Address, "-", "unreachable", "-", "-", "-", "-", n.Error})
+			continue
+		}
+		state := "ready"
+		switch {
+		case !n.Alive:
+			state = "not alive"
+		case !n.Ready:
+			state = "not ready"
+		case n.Active:
+			state = "ready, active"
+		}
+		rows = append(rows, []string{strconv.Itoa(int(n.ID)), n.Address, strings.Join(n.Roles, ","), state, decimal(int64(n.MetadataOffset)), decimal(n.Behind),
+			bytesText(n.ResidentBytes), (time.Duration(n.UpSeconds) * time.Second).String(), orDash(strings.Join(n.Reasons, "; "))})
+	}
+	return rows
 }
 
 func brokerRows(brokers []admin.BrokerInfo) [][]string {

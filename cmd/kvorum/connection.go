@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -39,26 +40,50 @@ func (f *brokerFlags) add(cmd *cobra.Command) {
 	})
 }
 
-// access settles which brokers are asked, and how long.
-func (f *brokerFlags) access(cmd *cobra.Command) (admin.Access, error) {
-	brokers, timeout, name := "", f.timeout, f.profile
+// settle reads -X, before which --profile and --timeout go.
+func (f *brokerFlags) settle(cmd *cobra.Command) (brokers, profile string, timeout time.Duration, err error) {
+	timeout, profile = f.timeout, f.profile
 	for _, o := range f.options {
 		key, value, ok := strings.Cut(o, "=")
-		var err error
 		switch {
 		case ok && key == "brokers":
 			brokers = value
 		case ok && key == "profile" && f.profile == "":
-			name = value
+			profile = value
 		case ok && key == "timeout" && !cmd.Flags().Changed("timeout"):
-			timeout, err = time.ParseDuration(value)
+			if timeout, err = time.ParseDuration(value); err != nil {
+				err = fmt.Errorf("has no length of time: %w", err)
+			}
 		case ok && (key == "profile" || key == "timeout"): // the flag counts
 		default:
-			return admin.Access{}, usageError(fmt.Sprintf("-X %q is none of brokers=HOST:PORT,..., timeout=DURATION and profile=NAME", o))
+			err = errors.New("is none of brokers=HOST:PORT,..., timeout=DURATION and profile=NAME")
 		}
 		if err != nil {
-			return admin.Access{}, usageError(fmt.Sprintf("-X %q: %v", o, err))
+			return "", "", 0, usageError(fmt.Sprintf("-X %q %v", o, err))
 		}
+	}
+	return brokers, profile, timeout, nil
+}
+
+// metrics settles which nodes are asked for their health: those that are given, or
+// the profile's.
+func (f *brokerFlags) metrics(cmd *cobra.Command, given []string) ([]string, error) {
+	if len(given) > 0 {
+		return given, nil
+	}
+	_, name, _, err := f.settle(cmd)
+	if err != nil {
+		return nil, err
+	}
+	p, err := chosenProfile(name)
+	return p.Metrics, err
+}
+
+// access settles which brokers are asked, and how long.
+func (f *brokerFlags) access(cmd *cobra.Command) (admin.Access, error) {
+	brokers, name, timeout, err := f.settle(cmd)
+	if err != nil {
+		return admin.Access{}, err
 	}
 	if f.brokers != "" {
 		brokers = f.brokers

@@ -21,6 +21,7 @@ const profileVariable = "KVORUM_PROFILE"
 type profile struct {
 	Brokers     []string `json:"brokers,omitempty" yaml:"brokers,omitempty"`
 	Controllers []string `json:"controllers,omitempty" yaml:"controllers,omitempty"`
+	Metrics     []string `json:"metrics,omitempty" yaml:"metrics,omitempty"`
 }
 
 // profiles is the file profiles.yaml in the user's configuration directory.
@@ -157,6 +158,7 @@ func profileCreate() *cobra.Command {
 	}
 	cmd.Flags().StringSliceVarP(&p.Brokers, "brokers", "b", nil, "brokers, HOST:PORT separated by commas")
 	cmd.Flags().StringSliceVar(&p.Controllers, "controllers", nil, "controllers, HOST:PORT separated by commas, for `kvorum quorum status`")
+	cmd.Flags().StringSliceVar(&p.Metrics, "metrics", nil, "the nodes' kvorum.metrics.listener, HOST:PORT separated by commas, for `kvorum cluster info`")
 	must(cmd.MarkFlagRequired("brokers"))
 	return cmd
 }
@@ -171,13 +173,13 @@ func profileList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			rows := [][]string{{"NAME", "IN USE", "BROKERS", "CONTROLLERS"}}
+			rows := [][]string{{"NAME", "IN USE", "BROKERS", "CONTROLLERS", "METRICS"}}
 			for _, name := range slices.Sorted(maps.Keys(all.Profiles)) {
 				inUse, p := "", all.Profiles[name]
 				if name == all.Current {
 					inUse = "yes"
 				}
-				rows = append(rows, []string{name, orDash(inUse), strings.Join(p.Brokers, ","), orDash(strings.Join(p.Controllers, ","))})
+				rows = append(rows, []string{name, orDash(inUse), strings.Join(p.Brokers, ","), orDash(strings.Join(p.Controllers, ",")), orDash(strings.Join(p.Metrics, ","))})
 			}
 			return out.print(cmd, all, rows)
 		},
@@ -234,7 +236,7 @@ func profilePrint() *cobra.Command {
 			if name == "" {
 				return errors.New("no profile is in use: commands ask " + defaultBrokers + "; make one with `kvorum profile create NAME --brokers HOST:PORT`")
 			}
-			return out.print(cmd, p, [][]string{{"NAME", "BROKERS", "CONTROLLERS"}, {name, strings.Join(p.Brokers, ","), orDash(strings.Join(p.Controllers, ","))}})
+			return out.print(cmd, p, [][]string{{"NAME", "BROKERS", "CONTROLLERS", "METRICS"}, {name, strings.Join(p.Brokers, ","), orDash(strings.Join(p.Controllers, ",")), orDash(strings.Join(p.Metrics, ","))}})
 		},
 	}
 	out.add(cmd)

@@ -21,8 +21,19 @@ import (
 	"kvorum/integration/loopback"
 )
 
-// leastAlone is for how long at least there is load without a controller.
-const leastAlone = 30 * time.Second
+// leastAlone is for how long at least there is load without a controller: a minute,
+// or KVORUM_ALONE (10m).
+func leastAlone(t *testing.T) time.Duration {
+	length := os.Getenv("KVORUM_ALONE")
+	if length == "" {
+		return time.Minute
+	}
+	d, err := time.ParseDuration(length)
+	if err != nil || d <= 0 {
+		t.Fatalf("KVORUM_ALONE=%s is no length of time: %v", length, err)
+	}
+	return d
+}
 
 // TestAllControllersGone kills all controllers under load. Nobody who writes, reads,
 // commits offsets or asks what there is has an error; what needs a controller is told
@@ -56,9 +67,9 @@ func TestAllControllersGone(t *testing.T) {
 	for _, c := range q.Controllers {
 		c.Kill()
 	}
-	gone := time.Now()
+	gone, least := time.Now(), leastAlone(t)
 	askNeedsController(ctx, t, admin)
-	for round := 0; round < rounds(t, 1) || time.Since(gone) < leastAlone; round++ {
+	for round := 0; round < rounds(t, 1) || time.Since(gone) < least; round++ {
 		p.more(ctx, 300)
 		g.more(ctx, 5)
 		askEverybody(ctx, t, seeds, topic)

@@ -19,6 +19,7 @@ import (
 
 	"kvorum/broker"
 	"kvorum/config"
+	"kvorum/internal/kafka"
 	"kvorum/quorum"
 )
 
@@ -40,6 +41,7 @@ const (
 
 // observed is what the HTTP port shows of a node; what the node has not is nil.
 type observed struct {
+	node       kafka.NodeID
 	controller *quorum.Controller
 	raft       func(io.Writer) // Raft's own metrics in Prometheus' text format
 	broker     *broker.Broker
@@ -65,7 +67,7 @@ func (n *running) serveHTTP(ctx context.Context, o observed) error {
 	if n.http == nil {
 		return nil
 	}
-	o.meter, o.logger = n.meter, n.options.Logger
+	o.node, o.meter, o.logger = n.cfg.ID, n.meter, n.options.Logger
 	server := &http.Server{
 		Handler: o.handler(), ReadHeaderTimeout: headerTime, ReadTimeout: headerTime, WriteTimeout: answerTime, IdleTimeout: time.Minute,
 		MaxHeaderBytes: headerBytes, ErrorLog: slog.NewLogLogger(o.logger.Handler(), slog.LevelDebug),
@@ -113,6 +115,8 @@ func (o *observed) handler() http.Handler {
 // health is what /health and /ready answer: the same JSON, each with its own
 // status code.
 type health struct {
+	Node  kafka.NodeID `json:"node"`
+	Roles []string     `json:"roles"`
 	// Alive is whether the loops of the node turn, Ready whether it does its work;
 	// Reasons say why not.
 	Alive      bool           `json:"alive"`
@@ -125,9 +129,10 @@ type health struct {
 func (o *observed) health(ctx context.Context) *health {
 	ctx, cancel := context.WithTimeout(ctx, healthTime)
 	defer cancel()
-	h := &health{Alive: true}
+	h := &health{Node: o.node, Alive: true}
 	if o.controller != nil {
 		c := o.controller.Health(ctx)
+		h.Roles = append(h.Roles, "controller")
 		h.Controller, h.Alive = &c, h.Alive && c.Alive
 		if c.Reason != "" {
 			h.Reasons = append(h.Reasons, c.Reason)
@@ -135,6 +140,7 @@ func (o *observed) health(ctx context.Context) *health {
 	}
 	if o.broker != nil {
 		b := o.broker.Health()
+		h.Roles = append(h.Roles, "broker")
 		h.Broker, h.Alive = &b, h.Alive && b.Alive
 		h.Reasons = append(h.Reasons, b.NotReady...)
 	}
