@@ -11,6 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"kvorum/internal/clock"
 	"kvorum/migration/progress"
 	"kvorum/protocol"
 	wire "kvorum/protocol/errors"
@@ -52,21 +53,38 @@ func MigrationProgress(ctx context.Context, bootstrap string, timeout time.Durat
 }
 
 // AlterMigration asks the active one of the controllers at bootstrap to do something
-// with the migration, and waits until it is done.
+// with the migration, and waits until it is done. When another one becomes active
+// meanwhile, that one is asked, until the timeout: what was done already is done.
 func AlterMigration(ctx context.Context, bootstrap string, action protocol.MigrationAction, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout+answerSlack)
+	defer cancel()
+	for deadline := time.Now().Add(timeout); ; {
+		left := time.Until(deadline)
+		again, err := alterMigration(ctx, bootstrap, action, max(left, time.Second))
+		if !again || left <= 0 || !clock.Rest(ctx, alterPause) {
+			return err
+		}
+	}
+}
+
+// alterPause is between two controllers that are asked; an election takes longer.
+const alterPause = 200 * time.Millisecond
+
+// alterMigration asks once; again says that another controller may do it.
+func alterMigration(ctx context.Context, bootstrap string, action protocol.MigrationAction, timeout time.Duration) (again bool, err error) {
 	p, address, err := MigrationProgress(ctx, bootstrap, timeout)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if !p.Active {
-		return errors.New("none of the controllers that can be reached is the active one: name all of them")
+		return true, errors.New("none of the controllers that can be reached is the active one: name all of them")
 	}
 	resp := &protocol.AlterMigrationResponse{}
 	req := &protocol.AlterMigrationRequest{Action: action, TimeoutMillis: int32(timeout.Milliseconds())}
 	if err := askOwn(ctx, address, timeout+answerSlack, req, resp); err != nil {
-		return err
+		return true, fmt.Errorf("controller %d: %w", p.Node, err)
 	}
-	return failureOf(resp.ErrorCode, resp.ErrorMessage)
+	return wire.Code(resp.ErrorCode) == wire.NotController, failureOf(resp.ErrorCode, resp.ErrorMessage)
 }
 
 // answerSlack is what an answer may take beyond what it was given.

@@ -74,7 +74,8 @@ func progressOf(node kafka.NodeID, s run.Status) progress.Progress {
 const longestAlteration = 10 * time.Minute
 
 func alterMigration(ctx context.Context, r *run.Runner, req *protocol.AlterMigrationRequest) *errors.Error {
-	if !r.Status().Leads {
+	asked := r.Status()
+	if !asked.Leads {
 		return errors.New(errors.NotController, "this controller is not the active one")
 	}
 	ctx, cancel := context.WithTimeout(ctx, min(max(0, time.Duration(req.TimeoutMillis)*time.Millisecond), longestAlteration))
@@ -90,9 +91,11 @@ func alterMigration(ctx context.Context, r *run.Runner, req *protocol.AlterMigra
 	default:
 		return errors.New(errors.InvalidRequest, "a migration has no action %d", req.Action)
 	}
-	switch {
+	switch now := r.Status(); {
 	case err == nil:
 		return nil
+	case !now.Leads || now.Epoch != asked.Epoch:
+		return errors.New(errors.NotController, "%v", err)
 	case ctx.Err() != nil:
 		return errors.New(errors.RequestTimedOut, "%v: it goes on; ask for the status", err)
 	}
