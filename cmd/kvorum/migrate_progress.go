@@ -209,6 +209,9 @@ func migrateRollback() *cobra.Command {
 			if len(p.KRaftMode) > 0 {
 				return fmt.Sprintf("Rollback is refused as long as the brokers %s are in KRaft mode: restart them in ZooKeeper mode first.", migrating.List(p.KRaftMode))
 			}
+			if p.Reason != "" {
+				return "It has stopped: " + p.Reason + ".\nRollback takes ZooKeeper from another KRaft controller that has claimed it: end that one first. If a broker is the controller already, what ZooKeeper holds is the brokers' and stays; what these controllers changed since is not written there."
+			}
 			return "Rollback stops the metadata log, writes to ZooKeeper what it lacks, raises /controller_epoch above every epoch in use, and removes /migration and /controller. Topics cannot be changed until a broker is the controller again."
 		})
 }

@@ -167,6 +167,19 @@ var wayBacks = []struct {
 		b.c.Migrate(b.ctx, b.t, b.q, 2)
 		b.status("no broker in KRaft mode", func(p *progress.Progress) bool { return len(p.ZooKeeperMode) == 3 && in(driver.DualWrite)(p) })
 	}},
+	{"after it has stopped", func(b *wayBack) {
+		b.dualWrite()
+		if _, err := b.z.Claim(b.ctx, zk.Claim{ID: 3009, Epoch: 1000}); err != nil {
+			b.t.Fatal(err)
+		}
+		if _, err := kadm.NewClient(b.c.Client(b.t)).CreateTopic(b.ctx, 1, 3, nil, "unwritten"); err != nil {
+			b.t.Fatal(err)
+		}
+		b.status("a stop", in(driver.Stopped))
+		if out, err := b.migrate("status"); err == nil || !strings.Contains(out, "another controller has claimed ZooKeeper") {
+			b.t.Errorf("the status beside another controller: %v: %s", err, out)
+		}
+	}},
 }
 
 // dualWrite restarts all brokers with the keys of the migration, and waits.

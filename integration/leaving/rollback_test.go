@@ -138,6 +138,56 @@ func TestRollBack(t *testing.T) {
 		})
 		again(t)
 	})
+	t.Run("stopped beside another KRaft controller", func(t *testing.T) {
+		begin()
+		l := newLog(t)
+		r := l.runner(t, 3001, z.connect)
+		l.elect(r)
+		l.mirrored(t, r)
+		if _, err := direct.Claim(ctx, zk.Claim{ID: 9, Epoch: 1000}); err != nil {
+			t.Fatal(err)
+		}
+		l.add(changes()[0]...)
+		waitStatus(t, r, "the rival to be noticed", func(s run.Status) bool { return s.State == driver.Stopped })
+		first := l.image()
+		if err := l.rollBack(t, r); err != nil {
+			t.Fatal(err)
+		}
+		checkGivenBack(ctx, t, direct)
+		compare(ctx, t, direct, first)
+		again(t)
+	})
+	t.Run("stopped since a broker is the controller", func(t *testing.T) {
+		begin()
+		l := newLog(t).atEpoch(50)
+		r := l.runner(t, 3001, z.connect)
+		l.elect(r)
+		l.mirrored(t, r)
+		l.add(changes()[0]...) // a state at epoch 50
+		l.mirrored(t, r)
+		// /controller was deleted by hand, a broker has taken it at an epoch that is too low,
+		// and has made a topic.
+		z.set(t, znode.ControllerPath, `{"version":2,"brokerid":1,"timestamp":"1","kraftControllerEpoch":-1}`)
+		z.set(t, znode.ControllerEpochPath, "7")
+		theirs := `{"version":3,"topic_id":"AAAAAAAAAAAAAAAAAAAACg","partitions":{"0":[2]},"adding_replicas":{},"removing_replicas":{}}`
+		z.create(t, znode.TopicPath("theirs"), theirs)
+		l.add(changes()[1]...)
+		waitStatus(t, r, "the broker to be noticed", func(s run.Status) bool { return s.State == driver.Stopped })
+		if err := l.rollBack(t, r); err != nil {
+			t.Fatal(err)
+		}
+		checkGivenBack(ctx, t, direct)
+		if n, _, err := direct.Get(ctx, znode.TopicPath("theirs")); err != nil || string(n.Data) != theirs {
+			t.Errorf("the broker's topic is %s, %v", n.Data, err)
+		}
+		if n, ok, err := direct.Get(ctx, znode.ControllerPath); ok || err != nil {
+			t.Errorf("/controller of an epoch that cannot elect is still there: %s, %v", n.Data, err)
+		}
+		l.mu.Lock()
+		l.leader = nil
+		l.mu.Unlock()
+		again(t)
+	})
 	t.Run("refused", func(t *testing.T) {
 		begin()
 		l := newLog(t)

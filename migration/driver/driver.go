@@ -52,6 +52,7 @@ type Driver struct {
 	busy      bool // an Action is unanswered
 	waiting   bool // a Retry is on its way
 	leaving   bool // a person has asked to go back
+	over      bool // and that from Stopped: whoever else has claimed ZooKeeper is to go
 	retry     time.Duration
 	written   kafka.Offset // what ZooKeeper holds, of this leadership
 	reason    string       // why it is Stopped
@@ -99,6 +100,9 @@ func (d *Driver) Step(e Event) []Effect {
 	case RollBack:
 		if e.Epoch != d.epoch {
 			return nil
+		}
+		if d.state == Stopped {
+			*d = Driver{state: RollingBack, epoch: d.epoch, log: d.log, over: true}
 		}
 		d.leaving, d.waiting = true, false
 	case Done:
@@ -246,7 +250,7 @@ func (d *Driver) awaited() []kafka.BrokerID {
 
 func (d *Driver) act(s State, k ActionKind) []Effect {
 	d.state, d.busy = s, true
-	return []Effect{Action{Kind: k, Epoch: d.epoch}}
+	return []Effect{Action{Kind: k, Epoch: d.epoch, Over: d.over}}
 }
 
 func (d *Driver) later(after time.Duration) []Effect {

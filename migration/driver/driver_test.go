@@ -116,9 +116,19 @@ func TestRival(t *testing.T) {
 	if got := d.Step(driver.Committed{Log: ready(driver.Migration, 401)}); got != nil {
 		t.Fatalf("it goes on with %+v", got)
 	}
+	stopped := d
 	d.Step(driver.Elected{Epoch: 9})
 	if s := d.Status(); s.State != driver.WaitForBrokers || s.Reason != "" {
 		t.Fatalf("elected again: %+v", s)
+	}
+	// A person who knows of the other one goes back.
+	over := []driver.Effect{driver.Action{Kind: driver.GiveBack, Epoch: 7, Over: true}}
+	if got := stopped.Step(driver.RollBack{Epoch: 7}); !reflect.DeepEqual(got, over) || stopped.Status().State != driver.RollingBack {
+		t.Fatalf("%+v in %+v", got, stopped.Status())
+	}
+	stopped.Step(driver.Done{Epoch: 7, Failed: true})
+	if got := stopped.Step(driver.Retry{Epoch: 7}); !reflect.DeepEqual(got, over) {
+		t.Fatalf("again: %+v", got)
 	}
 }
 

@@ -64,7 +64,7 @@ type Committed struct{ Log Log }
 type Retry struct{ Epoch kafka.LeaderEpoch }
 
 // RollBack says that a person wants to go back to ZooKeeper: nothing else is begun
-// from now on.
+// from now on. A Stopped driver begins with it, too.
 type RollBack struct{ Epoch kafka.LeaderEpoch }
 
 // Done answers an Action, after everything that it appended to the log is committed
@@ -96,6 +96,9 @@ type Effect interface{ effect() }
 type Action struct {
 	Kind  ActionKind
 	Epoch kafka.LeaderEpoch
+	// Over says of GiveBack that the migration had stopped: another KRaft controller that
+	// has claimed ZooKeeper since is replaced, whatever its epoch.
+	Over bool
 }
 
 // ActionKind is a kind of work.

@@ -81,13 +81,14 @@ func (t *term) claim(ctx context.Context) error {
 		}
 		floor = highestEpoch(snapshot)
 	}
-	return t.take(ctx, floor)
+	return t.take(ctx, floor, false)
 }
 
-// take claims ZooKeeper with a /controller_epoch of at least floor.
-func (t *term) take(ctx context.Context, floor kafka.LeaderEpoch) error {
+// take claims ZooKeeper with a /controller_epoch of at least floor; over says that it
+// may be a controller's of a higher KRaft epoch.
+func (t *term) take(ctx context.Context, floor kafka.LeaderEpoch, over bool) error {
 	r := t.runner
-	fence, err := t.client.Claim(ctx, zk.Claim{ID: r.config.Node, Epoch: t.epoch, NowMs: r.config.Clock.Now().UnixMilli(), Floor: floor})
+	fence, err := t.client.Claim(ctx, zk.Claim{ID: r.config.Node, Epoch: t.epoch, NowMs: r.config.Clock.Now().UnixMilli(), Floor: floor, Over: over})
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog/record"
 	"kvorum/migration/driver"
+	"kvorum/migration/znode"
 )
 
 // rollbackName is what BeginTransaction says when a migration is rolled back.
@@ -32,13 +33,13 @@ func (r *Runner) Finalize(ctx context.Context) error {
 		return fmt.Errorf("finalize the migration: the brokers %v are still in ZooKeeper mode and would be told nothing any more: restart them in KRaft mode first", s.ZooKeeperMode)
 	}
 	at := s.Offset // what comes after it may not get there: there is no end to it
-	if err := r.until(ctx, s.Epoch, func(s Status) bool { return s.State == driver.DualWrite && s.Written >= at }); err != nil {
+	if err := r.until(ctx, s.Epoch, 0, func(s Status) bool { return s.State == driver.DualWrite && s.Written >= at }); err != nil {
 		return fmt.Errorf("finalize the migration: wait for ZooKeeper to hold everything: %w", err)
 	}
 	if _, err := r.config.Append(ctx, s.Epoch, []record.Message{{Record: &record.ZkMigrationStateRecord{ZkMigrationState: int8(driver.PostMigration)}}}); err != nil {
 		return fmt.Errorf("finalize the migration: %w", err)
 	}
-	return r.until(ctx, s.Epoch, func(s Status) bool { return s.State == driver.KRaft })
+	return r.until(ctx, s.Epoch, 0, func(s Status) bool { return s.State == driver.KRaft })
 }
 
 // RollBack gives ZooKeeper back to its brokers and returns when that is done. The
@@ -46,6 +47,11 @@ func (r *Runner) Finalize(ctx context.Context) error {
 // leave ZooKeeper: the controllers are to be formatted anew before the next attempt.
 // It is refused unless this controller leads, the migration is not finalized, and no
 // broker is in KRaft mode. When ctx ends it goes on.
+//
+// A migration that has stopped after the copy is rolled back, too. Another KRaft
+// controller that has claimed ZooKeeper since is replaced: whoever calls knows that it is
+// not to go on. If the brokers' own controller has ZooKeeper already, what it holds is
+// theirs, and only /migration goes.
 func (r *Runner) RollBack(ctx context.Context) error {
 	s := r.Status()
 	switch {
@@ -55,14 +61,15 @@ func (r *Runner) RollBack(ctx context.Context) error {
 		return errors.New("roll the migration back: this controller is not the active one: ask that one")
 	case s.State == driver.KRaft:
 		return errors.New("roll the migration back: it is finalized, and ZooKeeper has nothing of what changed since: there is no way back")
-	case s.State == driver.Stopped:
+	case s.State == driver.Stopped && s.LogState != driver.Migration:
 		return fmt.Errorf("roll the migration back: it has stopped: %s", s.Reason)
 	}
 	if err := inKRaftMode(s.KRaftMode); err != nil {
 		return err
 	}
-	r.put(func() { r.back = true })
-	return r.until(ctx, s.Epoch, func(s Status) bool { return s.State == driver.RolledBack })
+	asked := 0
+	r.put(func() { r.back, r.backs = true, r.backs+1; asked = r.backs })
+	return r.until(ctx, s.Epoch, asked, func(s Status) bool { return s.State == driver.RolledBack })
 }
 
 func inKRaftMode(brokers []kafka.BrokerID) error {
@@ -72,8 +79,9 @@ func inKRaftMode(brokers []kafka.BrokerID) error {
 	return fmt.Errorf("roll the migration back: the brokers %v are in KRaft mode and know no ZooKeeper: restart them in ZooKeeper mode with zookeeper.metadata.migration.enable=true first", brokers)
 }
 
-// until waits for a state of one leadership.
-func (r *Runner) until(ctx context.Context, e kafka.LeaderEpoch, reached func(Status) bool) error {
+// until waits for a state of one leadership. asked is the number of RollBacks of which
+// the loop must have heard before Stopped is an answer.
+func (r *Runner) until(ctx context.Context, e kafka.LeaderEpoch, asked int, reached func(Status) bool) error {
 	for {
 		r.mu.Lock()
 		moved := r.moved
@@ -83,7 +91,7 @@ func (r *Runner) until(ctx context.Context, e kafka.LeaderEpoch, reached func(St
 			return nil
 		case !s.Leads || s.Epoch != e:
 			return errors.New("another controller became the active one meanwhile: ask it for the status, and again")
-		case s.State == driver.Stopped:
+		case s.State == driver.Stopped && s.backs >= asked:
 			return fmt.Errorf("the migration has stopped: %s", s.Reason)
 		}
 		select {
@@ -109,12 +117,14 @@ func (r *Runner) until(ctx context.Context, e kafka.LeaderEpoch, reached func(St
 //
 // Before the copy is committed the first two are nothing: the log takes no changes
 // then, and ZooKeeper was not written.
-func (t *term) giveBack(ctx context.Context) error {
+//
+// over is Action.Over.
+func (t *term) giveBack(ctx context.Context, over bool) error {
 	copied := t.runner.newestImage().ZkMigrationState() == int8(driver.Migration)
 	if err := t.freeze(ctx, copied); err != nil {
 		return err
 	}
-	if err := t.with(ctx, func(ctx context.Context) error { return t.release(ctx, copied) }); err != nil {
+	if err := t.with(ctx, func(ctx context.Context) error { return t.release(ctx, copied, over) }); err != nil {
 		return err
 	}
 	state := &record.ZkMigrationStateRecord{ZkMigrationState: int8(driver.None)}
@@ -151,14 +161,18 @@ func (t *term) freeze(ctx context.Context, copied bool) error {
 
 // release writes what ZooKeeper lacks and gives it back, unless it is its brokers'
 // already.
-func (t *term) release(ctx context.Context, copied bool) error {
-	if released, err := t.client.Released(ctx); released || err != nil {
-		return err
-	}
+func (t *term) release(ctx context.Context, copied, over bool) error {
 	if t.fence == nil {
-		if err := t.take(ctx, kafka.NoEpoch); err != nil {
+		theirs, err := t.leave(ctx, copied)
+		if theirs || err != nil {
 			return err
 		}
+		if err := t.take(ctx, kafka.NoEpoch, over); err != nil {
+			return err
+		}
+	}
+	if released, err := t.client.Released(ctx); released || err != nil {
+		return err
 	}
 	if copied {
 		if err := t.write(ctx, new(driver.Done)); err != nil {
@@ -171,4 +185,25 @@ func (t *term) release(ctx context.Context, copied bool) error {
 		}
 	}
 	return t.client.Release(ctx, t.fence, t.epoch)
+}
+
+// leave reports whether /controller is no KRaft controller's, and then removes what is
+// left of the migration: brokers may have changed what they will since.
+func (t *term) leave(ctx context.Context, copied bool) (theirs bool, err error) {
+	read, floor := t.client.Look, kafka.NoEpoch
+	if copied { // our epochs are in the states of partitions
+		read = func(ctx context.Context) (*znode.Tree, error) { return t.client.Read(ctx, nil) }
+	}
+	tree, err := read(ctx)
+	if err != nil {
+		return false, err
+	}
+	s := znode.Decode(tree)
+	if s.Controller != nil && s.Controller.Value.KRaftEpoch >= 0 {
+		return false, nil
+	}
+	if copied {
+		floor = highestEpoch(s)
+	}
+	return true, t.client.Leave(ctx, floor)
 }

@@ -73,10 +73,16 @@ func (l *loop) take(ctx context.Context) {
 	if newest.Image != nil {
 		l.step(driver.Committed{Log: newest.log()})
 	}
+	stopped := l.driver.Status().State == driver.Stopped
 	if back && became == nil {
+		if stopped {
+			l.cancel()
+			l.term = begin(ctx, r, l.epoch, l.ended)
+		}
 		l.step(driver.RollBack{Epoch: l.epoch})
+		return
 	}
-	switch stopped := l.driver.Status().State == driver.Stopped; {
+	switch {
 	case became != nil && became.leads:
 		l.leads, l.epoch = true, became.epoch
 	case became == nil && resume && stopped:

@@ -78,6 +78,7 @@ type Runner struct {
 	role    *role // the newest leadership, until the loop has taken it
 	resume  bool
 	back    bool // RollBack was called
+	backs   int  // how often
 	newest  Committed
 	changed chan struct{} // closed when newest is replaced
 	moved   chan struct{} // closed when the loop has done something

@@ -37,6 +37,7 @@ type Status struct {
 	Told []zkbroker.Status
 
 	sender *zkbroker.Sender
+	backs  int // how many calls of RollBack this is later than
 }
 
 // Status says where the migration stands, as far as this controller knows.
@@ -66,6 +67,9 @@ func (r *Runner) publish(s driver.Status, leads bool, epoch kafka.LeaderEpoch) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.status.Status, r.status.Leads, r.status.Epoch = s, leads, epoch
+	if !r.back {
+		r.status.backs = r.backs
+	}
 	close(r.moved)
 	r.moved = make(chan struct{})
 }

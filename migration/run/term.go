@@ -97,7 +97,7 @@ func (t *term) act(ctx context.Context, a driver.Action) driver.Done {
 	r := t.runner
 	r.note(t, func(s *Status) { s.Action, s.Since = a.Kind.String(), r.config.Clock.Now() })
 	done := driver.Done{Epoch: a.Epoch}
-	err := t.do(ctx, a.Kind, &done)
+	err := t.do(ctx, a, &done)
 	newest, _ := r.committed()
 	done.Log = newest.log()
 	done.Failed, done.Rival = err != nil, errors.Is(err, zk.ErrDeposed)
@@ -113,8 +113,8 @@ func (t *term) act(ctx context.Context, a driver.Action) driver.Done {
 	return done
 }
 
-func (t *term) do(ctx context.Context, k driver.ActionKind, done *driver.Done) error {
-	switch k {
+func (t *term) do(ctx context.Context, a driver.Action, done *driver.Done) error {
+	switch a.Kind {
 	case driver.Look:
 		return t.with(ctx, func(ctx context.Context) error { return t.look(ctx, done) })
 	case driver.Claim:
@@ -124,11 +124,11 @@ func (t *term) do(ctx context.Context, k driver.ActionKind, done *driver.Done) e
 	case driver.Copy:
 		return t.copy(ctx)
 	case driver.GiveBack:
-		return t.giveBack(ctx)
+		return t.giveBack(ctx, a.Over)
 	case driver.Mirror:
 		return t.with(ctx, func(ctx context.Context) error { return t.write(ctx, done) })
 	}
-	panic(fmt.Sprintf("run: the unknown action %d", k))
+	panic(fmt.Sprintf("run: the unknown action %d", a.Kind))
 }
 
 // with does something with a session, which it opens if there is none, and gives it

@@ -18,6 +18,9 @@ type Claim struct {
 	NowMs int64
 	// Floor is the highest epoch in the state of any partition.
 	Floor kafka.LeaderEpoch
+	// Over takes /controller away from a controller of an equal or higher epoch, too: a
+	// person has said that it is not to go on.
+	Over bool
 }
 
 // epoch is the new /controller_epoch. Apache adds one to the old. That may leave it
@@ -72,7 +75,7 @@ func (z *Client) claimController(ctx context.Context, c Claim) (*Fence, error) {
 			return nil, fmt.Errorf("%s: %w", znode.ControllerPath, err)
 		case rival.ID == c.ID && rival.KRaftEpoch == c.Epoch: // our own, of which we did not hear
 			return &Fence{ControllerEpoch: znode.Versioned[int32]{Value: int32(epoch), Version: old.Version}}, nil
-		case rival.KRaftEpoch >= c.Epoch:
+		case rival.KRaftEpoch >= c.Epoch && !c.Over:
 			return nil, fmt.Errorf("%w: it is controller %d at epoch %d", ErrDeposed, rival.ID, rival.KRaftEpoch)
 		}
 		ops = append(ops, &client.DeleteRequest{Path: z.path(znode.ControllerPath), Version: present.Version})
