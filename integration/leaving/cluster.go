@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"kvorum/integration/cluster"
 	"kvorum/integration/loopback"
 	"kvorum/integration/peer"
 )
@@ -22,6 +23,8 @@ type Cluster struct {
 	ZooKeeper *peer.ZooKeeper
 	Brokers   []*peer.Node
 	Connect   string // zookeeper.connect
+	// Taken are kvorum's brokers that have taken over, in the order in which they did.
+	Taken []*cluster.Node
 }
 
 // Start starts ZooKeeper and n brokers with ids from 1, all of them on loopback,

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"kvorum/integration/cluster"
+	"kvorum/migration/brokerconfig"
 	"kvorum/migration/mirror"
 	"kvorum/migration/zk"
 	"kvorum/migration/znode"
@@ -158,15 +160,10 @@ func inZooKeeper(ctx context.Context, t *testing.T, z *zk.Client, topic string) 
 func (c *Cluster) inKRaftMode(ctx context.Context, t *testing.T, i int) {
 	t.Helper()
 	b := c.Brokers[i]
-	for _, key := range []string{"zookeeper.metadata.migration.enable", "zookeeper.session.timeout.ms", "inter.broker.protocol.version", "password.encoder.secret"} {
-		delete(b.Properties, key)
-	}
-	b.Properties["authorizer.class.name"] = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
-	b.ZooKeeper = ""
 	began := time.Now()
 	b.Stop(t)
 	stopped := time.Now()
-	b.Configure(t)
+	nextStep(ctx, t, b, brokerconfig.ApacheKRaft)
 	b.Start(t)
 	b.WaitReady(ctx, t)
 	t.Logf("%v stopped in %v and started in KRaft mode in %v", b, stopped.Sub(began).Round(time.Millisecond), time.Since(stopped).Round(time.Millisecond))
@@ -190,13 +187,14 @@ func createTopic(ctx context.Context, t *testing.T, adm *kadm.Client, name strin
 
 // TestMigrate is the whole way of a real cluster: three brokers of Apache Kafka 3.9.2
 // in ZooKeeper mode are migrated to three of kvorum's controllers under load, the
-// active one is killed in dual write, the brokers are restarted in KRaft mode, and
-// the migration is finalized.
+// active one is killed in dual write, the brokers are restarted in KRaft mode, the
+// migration is finalized, and kvorum's brokers take the directories over one by one,
+// until no Java is left. No client is restarted.
 func TestMigrate(t *testing.T) {
 	ctx := t.Context()
 	c := StartWith(ctx, t, 3, map[string]string{"offsets.topic.replication.factor": "3", "offsets.topic.num.partitions": "5", "min.insync.replicas": "2"})
 	c.Fill(ctx, t, 12)
-	adm := kadm.NewClient(c.Client(t))
+	adm := kadm.NewClient(c.Client(t, kgo.MetadataMinAge(50*time.Millisecond)))
 	if _, err := adm.CreateTopic(ctx, 3, 3, nil, "load"); err != nil {
 		t.Fatal(err)
 	}
@@ -205,13 +203,15 @@ func TestMigrate(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(z.Close)
-	w := startWriter(t, c, "load")
+	before := describe(ctx, t, adm)
+	maps.Copy(before, describeACLs(ctx, t, c.Brokers[0].Listener))
+	w, follower := startWriter(t, c, "load"), startFollower(t, c, "load")
 	phase := func(name string, began time.Time) {
 		t.Logf("%-40s %8v, longest gap of the producer %v", name, time.Since(began).Round(time.Millisecond), w.gap().Round(time.Millisecond))
 	}
 
 	began := time.Now()
-	q := c.Controllers(ctx, t, 3, nil)
+	q := c.Controllers(ctx, t, 3, map[string]string{"authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer", "super.users": "User:ANONYMOUS"})
 	phase("three controllers", began)
 	began = time.Now()
 	for i := range c.Brokers {
@@ -236,10 +236,13 @@ func TestMigrate(t *testing.T) {
 	entered(t, q, "DUAL_WRITE", 3)
 
 	began = time.Now()
-	for i := range c.Brokers {
-		c.inKRaftMode(ctx, t, i)
+	for i := range c.Brokers[1:] {
+		c.inKRaftMode(ctx, t, i+1)
 	}
-	phase("brokers restarted in KRaft mode", began)
+	phase("two brokers restarted in KRaft mode", began)
+	began = time.Now()
+	c.takeOver(ctx, t, adm, 0) // straight from ZooKeeper mode
+	phase("one broker taken over", began)
 	createTopic(ctx, t, adm, "hybrid")
 	inZooKeeper(ctx, t, z, "hybrid")
 
@@ -253,11 +256,23 @@ func TestMigrate(t *testing.T) {
 	if _, ok, err := z.Get(ctx, znode.TopicPath("finalized")); ok || err != nil {
 		t.Errorf("ZooKeeper has a topic of after the end: %v, %v", ok, err)
 	}
-	w.check(ctx, t, c, "load")
-	offsets, err := adm.FetchOffsets(ctx, "g1")
-	if err != nil || len(offsets.Offsets()[topicName(2)]) != 3 {
-		t.Errorf("the group's offsets: %v, %v", offsets, err)
+	c.ZooKeeper.Stop(t)
+	began = time.Now()
+	for i := range c.Brokers[1:] {
+		c.takeOver(ctx, t, adm, i+1)
 	}
+	phase("two more brokers taken over", began)
+	for _, b := range c.Brokers {
+		if b.Running() {
+			t.Errorf("%v still runs", b)
+		}
+	}
+	createTopic(ctx, t, adm, "without-java")
+	after := describe(ctx, t, adm)
+	maps.Copy(after, describeACLs(ctx, t, q.Addresses[q.Active(ctx, t)]))
+	same(t, before, after)
+	w.check(ctx, t, c, "load")
+	follower.check(ctx, t, w.written)
 }
 
 // finalized restarts a controller without the migration.

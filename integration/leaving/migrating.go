@@ -3,11 +3,16 @@ package leaving
 import (
 	"context"
 	"maps"
+	"os"
+	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 
 	"kvorum/integration/cluster"
+	"kvorum/integration/peer"
+	"kvorum/migration/brokerconfig"
 )
 
 // firstController is the id of the first controller: brokers have those from 1.
@@ -41,16 +46,35 @@ func (c *Cluster) Migrate(ctx context.Context, t testing.TB, q *cluster.Quorum, 
 	t.Helper()
 	b := c.Brokers[i]
 	b.Stop(t)
-	b.Bootstrap = q.Addresses
-	for key, value := range map[string]string{
-		"zookeeper.metadata.migration.enable": "true",
-		"controller.quorum.voters":            q.Voters(),
-		"controller.listener.names":           "CONTROLLER",
-		"listener.security.protocol.map":      "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-	} {
-		b.Properties[key] = value
-	}
-	b.Configure(t)
+	nextStep(ctx, t, b, brokerconfig.Migration, "--controllers", q.Voters())
 	b.Start(t)
 	b.WaitReady(ctx, t)
+}
+
+// nextStep makes a broker's properties those of the next step, by the command that
+// operators use.
+func nextStep(ctx context.Context, t testing.TB, b *peer.Node, to brokerconfig.Target, args ...string) {
+	t.Helper()
+	file := b.PropertiesFile()
+	args = append([]string{"migrate", "broker-config", file, "--to", string(to), "--out", file + ".next", "--overwrite"}, args...)
+	if out, err := exec.CommandContext(ctx, cluster.Binary(t), args...).CombinedOutput(); err != nil {
+		t.Fatalf("kvorum %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	if err := os.Rename(file+".next", file); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TakeOver stops broker i and starts kvorum's on its directories, with its id and
+// listener, and waits until it serves.
+func (c *Cluster) TakeOver(ctx context.Context, t testing.TB, i int) *cluster.Node {
+	t.Helper()
+	b := c.Brokers[i]
+	b.Stop(t)
+	nextStep(ctx, t, b, brokerconfig.Kvorum, "--allow", "authorizer.class.name")
+	n := &cluster.Node{ID: b.ID, Binary: cluster.Binary(t), Dir: b.Dir, Client: b.Listener}
+	n.Start(t)
+	n.WaitReady(ctx, t)
+	c.Taken = append(c.Taken, n)
+	return n
 }

@@ -70,3 +70,11 @@ func (z *ZooKeeper) ask(ctx context.Context) error {
 	}
 	return err
 }
+
+// Stop ends the server by SIGTERM.
+func (z *ZooKeeper) Stop(t testing.TB) {
+	t.Helper()
+	if err := z.proc.Stop(stopPatience); err != nil && !strings.Contains(err.Error(), "143") {
+		t.Errorf("stop %s: %v", z, err)
+	}
+}

@@ -109,7 +109,7 @@ func apache(n Note, p config.Property) Note {
 	if !slices.Contains(aclAuthorizers, p.Value) {
 		return n.refused("what this authorizer decides by is not in ZooKeeper's ACLs: find out how it works without ZooKeeper", true)
 	}
-	n.Action, n.value, n.To, n.Why = Changed, standardAuthorizer, standardAuthorizer, "its ACLs are in the metadata log now"
+	n.Action, n.value, n.To, n.Why = Changed, standardAuthorizer, standardAuthorizer, "its ACLs are in the metadata log now, and the controllers change them: their files need this authorizer and super.users too"
 	return n
 }
 
