@@ -46,6 +46,7 @@ func (c *Cluster) Migrate(ctx context.Context, t testing.TB, q *cluster.Quorum, 
 	t.Helper()
 	b := c.Brokers[i]
 	b.Stop(t)
+	b.Configure(t) // ZooKeeper mode's, whatever it ran with
 	nextStep(ctx, t, b, brokerconfig.Migration, "--controllers", q.Voters())
 	b.Start(t)
 	b.WaitReady(ctx, t)
