@@ -141,6 +141,8 @@ func TestNodeRefuses(t *testing.T) {
 		{"", "retention.ms=1", "line 6: retention.ms is a key of topics; its default for all topics is log.retention.ms"},
 		{"", "zookeeper.sync.time.ms=1", "line 6: zookeeper.sync.time.ms is not a key any more: only a controller of a cluster that leaves ZooKeeper speaks with it, and has no such setting; remove the line"},
 		{"", "zookeeper.metadata.migration.enable=true", "line 6: zookeeper.metadata.migration.enable=true needs zookeeper.connect, the brokers' own (host:port,.../chroot)"},
+		{"", "zookeeper.metadata.migration.enable=true\nzookeeper.connect=h:2181\ninter.broker.listener.name=SASL_SSL", "line 8: the brokers' listener SASL_SSL speaks SASL_SSL: controllers speak PLAINTEXT only to brokers in ZooKeeper mode; " +
+			"give every broker a PLAINTEXT listener on a network that you trust, and name it with inter.broker.listener.name"},
 		{"", "zookeeper.metadata.migration.enable=true\nzookeeper.connect=h:2181\nzookeeper.ssl.keystore.location=/x", "line 8: zookeeper.ssl.keystore.location needs zookeeper.ssl.client.enable=true"},
 		{"", "zookeeper.ssl.truststore.type=JKS", "line 6: Invalid value JKS for configuration zookeeper.ssl.truststore.type: String must be one of (case insensitive): , PEM"},
 		{"", "zookeeper.set.acl=true", "line 6: zookeeper.set.acl=true: this release does not do that (Gives the nodes that are written to ZooKeeper ACLs that only Kafka's own login may change); remove the line"},

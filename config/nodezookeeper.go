@@ -2,6 +2,7 @@ package config
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -49,6 +50,7 @@ func (p *nodeParser) zooKeeper(n *Node) {
 	if m.Listener == "" { // named after its protocol, as Kafka does
 		m.Listener = p.value("security.inter.broker.protocol").Text
 	}
+	p.speaksPlaintext(m.Listener)
 	if m.Connect == "" {
 		p.fail(enable, "%s=true needs zookeeper.connect, the brokers' own (host:port,.../chroot)", enable)
 	}
@@ -61,6 +63,18 @@ func (p *nodeParser) zooKeeper(n *Node) {
 	n.WithoutEffect = slices.DeleteFunc(n.WithoutEffect, func(name string) bool {
 		return name == "inter.broker.listener.name" || name == "security.inter.broker.protocol"
 	})
+}
+
+// speaksPlaintext refuses a listener of the brokers that would need TLS or SASL, as far
+// as a controller's own file knows it: the brokers' registrations say the same later.
+func (p *nodeParser) speaksPlaintext(listener string) {
+	for _, entry := range splitList(p.value("listener.security.protocol.map").Text) {
+		name, protocol, _ := strings.Cut(entry, ":")
+		if strings.EqualFold(strings.TrimSpace(name), listener) && !strings.EqualFold(strings.TrimSpace(protocol), "PLAINTEXT") {
+			p.fail("inter.broker.listener.name", "the brokers' listener %s speaks %s: controllers speak PLAINTEXT only to brokers in ZooKeeper mode; "+
+				"give every broker a PLAINTEXT listener on a network that you trust, and name it with inter.broker.listener.name", listener, protocol)
+		}
+	}
 }
 
 // noZooKeeperMode refuses ZooKeeper's keys on a broker alone.

@@ -97,7 +97,8 @@ func newLog(t testing.TB) *metadataLog {
 	l.fold(&record.FeatureLevelRecord{Name: image.FeatureMetadataVersion, FeatureLevel: int16(image.MV39IV0)},
 		&record.ZkMigrationStateRecord{ZkMigrationState: int8(driver.PreMigration)})
 	for id := range kafka.BrokerID(3) {
-		l.fold(&record.RegisterBrokerRecord{BrokerID: id + 1, BrokerEpoch: kafka.BrokerEpoch(l.next), IncarnationID: kafka.UUID{15: byte(id + 1)}, IsMigratingZkBroker: true, Fenced: true})
+		l.fold(&record.RegisterBrokerRecord{BrokerID: id + 1, BrokerEpoch: kafka.BrokerEpoch(l.next), IncarnationID: kafka.UUID{15: byte(id + 1)}, IsMigratingZkBroker: true, Fenced: true,
+			EndPoints: []record.Endpoint{{Name: "PLAINTEXT", Host: "127.0.0.1", Port: 9092}}})
 	}
 	return l
 }
@@ -393,10 +394,15 @@ func TestRunnerRefuses(t *testing.T) {
 	id(recordedCluster)
 	z.set(t, znode.TopicPath("orders"), "{")
 	waitStatus(t, r, "the bad node to be seen", func(s run.Status) bool { return strings.Contains(s.Err, znode.TopicPath("orders")) })
+	l.add(&record.RegisterBrokerRecord{BrokerID: 2, BrokerEpoch: 9, IncarnationID: kafka.UUID{15: 2}, IsMigratingZkBroker: true, Fenced: true,
+		EndPoints: []record.Endpoint{{Name: "PLAINTEXT", Host: "127.0.0.1", Port: 9092, SecurityProtocol: 3}}})
+	waitStatus(t, r, "SASL_SSL to be seen", func(s run.Status) bool {
+		return strings.Contains(s.Err, "ZooKeeper is not claimed: broker 2's listener PLAINTEXT is not PLAINTEXT")
+	})
 	if n, _, err := direct.Get(ctx, znode.ControllerPath); err != nil || n.Version != controller.Version {
 		t.Errorf("/controller is %s, %v", n.Data, err)
 	}
-	if at := l.image().At().Offset; r.Status().LogState != driver.PreMigration || at != 5 {
+	if at := l.image().At().Offset; r.Status().LogState != driver.PreMigration || at != 6 {
 		t.Errorf("the log is at %d, %+v", at, r.Status())
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"kvorum/internal/kafka"
+	"kvorum/metadatalog/image"
 	"kvorum/metadatalog/record"
 	"kvorum/migration/convert"
 	"kvorum/migration/driver"
@@ -71,10 +72,14 @@ func (t *term) seen(tree *znode.Tree) (driver.ZooKeeper, error) {
 }
 
 // claim takes ZooKeeper. Before the copy it first makes sure that everything can be
-// converted: a cluster that cannot be copied keeps its controller.
+// converted and every broker be told: a cluster that cannot be copied keeps its
+// controller.
 func (t *term) claim(ctx context.Context) error {
 	floor := kafka.NoEpoch // after the copy it is below ours: dual write puts the epochs of our predecessors there
-	if t.runner.newestImage().ZkMigrationState() == int8(driver.PreMigration) {
+	if im := t.runner.newestImage(); im.ZkMigrationState() == int8(driver.PreMigration) {
+		if err := t.canSpeak(im); err != nil {
+			return err
+		}
 		snapshot, _, err := t.convert(ctx)
 		if err != nil {
 			return err
@@ -82,6 +87,22 @@ func (t *term) claim(ctx context.Context) error {
 		floor = highestEpoch(snapshot)
 	}
 	return t.take(ctx, floor, false)
+}
+
+// canSpeak makes sure that every broker in ZooKeeper mode can be told what changes.
+func (t *term) canSpeak(im *image.Image) error {
+	if t.runner.config.Dial != nil {
+		return nil // it knows how
+	}
+	for b := range im.Brokers() {
+		if !b.IsMigratingZkBroker {
+			continue
+		}
+		if err := zkbroker.CanSpeak(b, t.runner.config.Listener); err != nil {
+			return fmt.Errorf("ZooKeeper is not claimed: %w", err)
+		}
+	}
+	return nil
 }
 
 // take claims ZooKeeper with a /controller_epoch of at least floor; over says that it

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"kvorum/metadatalog/image"
+	"kvorum/migration/zkbroker/control"
 	"kvorum/protocol"
 )
 
@@ -27,6 +28,20 @@ func dialPlain(ctx context.Context, at image.Endpoint) (net.Conn, error) {
 		return nil, fmt.Errorf("its listener %s is not PLAINTEXT, and kvorum speaks nothing else to brokers in ZooKeeper mode yet", at.Name)
 	}
 	return new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(at.Host, strconv.Itoa(int(at.Port))))
+}
+
+// CanSpeak says why a broker in ZooKeeper mode could not be told anything by the
+// connections that this package makes, nil if it can.
+func CanSpeak(b *image.Broker, listener string) error {
+	at, ok := control.Endpoint(b, listener)
+	switch {
+	case !ok:
+		return fmt.Errorf("broker %d has no listener %s, which is the controllers' inter.broker.listener.name", b.ID, listener)
+	case at.SecurityProtocol != plaintext:
+		return fmt.Errorf("broker %d's listener %s is not PLAINTEXT, and the controllers speak nothing else to brokers in ZooKeeper mode: "+
+			"give every broker a PLAINTEXT listener on a network that you trust, and its name to the controllers as inter.broker.listener.name", b.ID, listener)
+	}
+	return nil
 }
 
 // conn is a connection to a broker with one request on it at a time. The versions
