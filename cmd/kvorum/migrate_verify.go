@@ -12,6 +12,8 @@ const migrateVerifyLong = `Verify compares ZooKeeper with the metadata log while
 write), item by item, at the offset that ZooKeeper's /migration names. It exits with
 2 if anything differs. Secrets are compared and not shown. Nothing is changed.
 
+--bootstrap-controller names controllers that run: their log is fetched. If what they
+write changes meanwhile, verify looks again, and says so after five looks.
 --metadata is the log directory of a controller that is stopped, or a .checkpoint
 that ends at that offset.`
 
@@ -21,9 +23,13 @@ func migrateVerify() *cobra.Command {
 	var path string
 	cmd := &cobra.Command{
 		Use: "verify", Short: "Compare what ZooKeeper holds with the metadata log, item by item", Args: cobra.NoArgs, Long: migrateVerifyLong,
-		Example: "  kvorum migrate verify --zookeeper zk1:2181/kafka --metadata /var/lib/kvorum/controller\n" +
+		Example: "  kvorum migrate verify --zookeeper zk1:2181/kafka --bootstrap-controller c1:9093,c2:9093,c3:9093\n" +
+			"  kvorum migrate verify --zookeeper zk1:2181/kafka --metadata /var/lib/kvorum/controller\n" +
 			"  kvorum migrate verify --zookeeper zk1:2181 --metadata DIR --password-encoder-secret-file secret -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if (path == "") == (f.Controllers == "") {
+				return usageError("one of --bootstrap-controller and --metadata is needed")
+			}
 			if err := f.load(); err != nil {
 				return err
 			}
@@ -41,8 +47,8 @@ func migrateVerify() *cobra.Command {
 		},
 	}
 	f.addZooKeeper(cmd)
+	cmd.Flags().StringVar(&f.Controllers, "bootstrap-controller", "", "controllers that run, HOST:PORT separated by commas")
 	cmd.Flags().StringVar(&path, "metadata", "", "log directory of a controller that is stopped, or a .checkpoint")
-	must(cmd.MarkFlagRequired("metadata"))
 	out.add(cmd)
 	return cmd
 }
