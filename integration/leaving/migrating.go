@@ -44,12 +44,18 @@ func (c *Cluster) Controllers(ctx context.Context, t testing.TB, n int, properti
 // migration to q's controllers, and waits until it serves.
 func (c *Cluster) Migrate(ctx context.Context, t testing.TB, q *cluster.Quorum, i int) {
 	t.Helper()
+	c.beginMigrating(ctx, t, q, i)
+	c.Brokers[i].WaitReady(ctx, t)
+}
+
+// beginMigrating is Migrate without the wait.
+func (c *Cluster) beginMigrating(ctx context.Context, t testing.TB, q *cluster.Quorum, i int) {
+	t.Helper()
 	b := c.Brokers[i]
 	b.Stop(t)
 	b.Configure(t) // ZooKeeper mode's, whatever it ran with
 	nextStep(ctx, t, b, brokerconfig.Migration, "--controllers", q.Voters())
 	b.Start(t)
-	b.WaitReady(ctx, t)
 }
 
 // nextStep makes a broker's properties those of the next step, by the command that
