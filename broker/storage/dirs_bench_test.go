@@ -99,3 +99,22 @@ func BenchmarkGetAll(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/n, "µs/log")
 }
+
+// BenchmarkCloseDirty stops with many logs that were written to since their last
+// flush, as a busy broker does.
+func BenchmarkCloseDirty(b *testing.B) {
+	const n = 2000
+	for b.Loop() {
+		b.StopTimer()
+		d := mustOpenDirs(b, dirsOptions(b, vfs.Default, b.TempDir()))
+		createMany(b, d, "t", n)
+		for i := range n {
+			appendN(b, mustGet(b, d, part("t", i)), 1, 1, 100, 0)
+		}
+		b.StartTimer()
+		if err := d.Close(1); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/n, "µs/log")
+}

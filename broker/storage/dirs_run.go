@@ -10,6 +10,7 @@ import (
 	"kvorum/broker/storage/checkpoint"
 	"kvorum/internal/clock"
 	"kvorum/internal/kafka"
+	"kvorum/internal/vfs"
 )
 
 // Run does the chores of the log directories until ctx ends: it recovers logs
@@ -88,7 +89,7 @@ func (d *Dirs) recoverAll(ctx context.Context, dir *directory) {
 	}
 	from := d.o.Clock.Now()
 	d.o.Logger.Info("recovery begins after an unclean stop", "path", dir.Path, "logs", len(todo))
-	d.parallel(todo, func(e *holding) error {
+	parallel(todo, d.tuning.Load().RecoveryThreads, func(e *holding) error {
 		if ctx.Err() == nil {
 			_, _ = d.open(e) // it has said what is wrong
 		}
@@ -97,15 +98,15 @@ func (d *Dirs) recoverAll(ctx context.Context, dir *directory) {
 	d.o.Logger.Info("recovery is over", "path", dir.Path, "logs", len(todo), "took", d.o.Clock.Now().Sub(from))
 }
 
-// parallel calls f for all entries, RecoveryThreads at a time.
-func (d *Dirs) parallel(all []*holding, f func(*holding) error) error {
+// parallel calls f for all entries, so many at a time.
+func parallel(all []*holding, atATime int, f func(*holding) error) error {
 	var (
 		work sync.WaitGroup
 		mu   sync.Mutex
 		errs []error
 	)
 	next := make(chan *holding)
-	for range max(d.tuning.Load().RecoveryThreads, 1) {
+	for range max(atATime, 1) {
 		work.Go(func() {
 			for e := range next {
 				if err := f(e); err != nil {
@@ -196,9 +197,30 @@ func (d *Dirs) Close(epoch kafka.BrokerEpoch) error {
 	return errors.Join(append(errs, d.unlock())...)
 }
 
+// closeLogs is how many logs of a directory are closed at a time. They wait for
+// fsyncs nearly all of the time, and a journal commits those that wait together at
+// once. Each holds a thread of the system while it waits, which is the limit.
+const closeLogs = 64
+
+// dirtyLogs counts the logs with records that are not on the disk.
+func dirtyLogs(all []*holding) (n int) {
+	for _, e := range all {
+		if l := e.log.Load(); l != nil && l.LogEnd() != l.RecoveryPoint() {
+			n++
+		}
+	}
+	return n
+}
+
+// closeDirectory brings what is not on the disk there. Where that is of many logs,
+// all of it is written back at once first: an fsync then finds little to do, and its
+// answer stays what the recovery points go by.
 func (d *Dirs) closeDirectory(dir *directory, epoch kafka.BrokerEpoch) error {
 	all := d.listAll(func(e *holding) bool { return e.home == dir })
-	err := d.parallel(all, func(e *holding) error {
+	if dirtyLogs(all) >= closeLogs {
+		_ = vfs.WriteBack(d.o.FS, dir.Path) // the fsyncs of each log say what could not be written
+	}
+	err := parallel(all, closeLogs, func(e *holding) error {
 		if l := e.log.Load(); l != nil {
 			return l.Close()
 		}
