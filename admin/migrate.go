@@ -132,6 +132,8 @@ func (m *Migration) askBrokers(ctx context.Context, f *migration.Facts) {
 		f.Brokers = append(f.Brokers, facts)
 	}
 	f.Transactions = askTransactions(asked, adm)
+	f.Groups = askGroups(asked, client)
+	f.Formats = askFormats(asked, client)
 }
 
 // brokerAddresses are where to begin.

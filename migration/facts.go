@@ -27,6 +27,8 @@ type Facts struct {
 	// Transactions are the transactional ids that the brokers know, and those of
 	// them with a transaction in progress. Err says why it is unknown.
 	Transactions TransactionFacts
+	Groups       GroupFacts
+	Formats      FormatFacts
 	// Controllers is nil if no controllers were named.
 	Controllers *ControllerFacts
 }
@@ -47,6 +49,19 @@ type BrokerFacts struct {
 type TransactionFacts struct {
 	Total, Ongoing int
 	Err            error
+}
+
+// GroupFacts are the groups that use more than the classic protocol.
+type GroupFacts struct {
+	Consumer, Share, Streams []string // KIP-848, KIP-932, KIP-1071
+	Err                      error    // why they could not be listed
+}
+
+// FormatFacts is what the partitions' first batches are written in.
+type FormatFacts struct {
+	Old     []string // partitions whose first batch has magic 0 or 1
+	Unknown int      // partitions with records whose first batch was not seen
+	Err     error    // why, nil if there are none
 }
 
 // ControllerFacts is what the controllers that shall take over say.

@@ -38,7 +38,7 @@ const maxListed = 5
 // checks are every check, in the order of the report.
 var checks = []func(*Facts) []Finding{
 	checkNodes, checkConversion, checkController, checkMigrationNode, checkRegistrations, checkProtocol, checkReleases, checkLogDirs, checkInFlight,
-	checkPasswords, checkAuthorizer, checkControllers, checkBrokerConfigs, checkTransactions, checkFormats,
+	checkPasswords, checkAuthorizer, checkControllers, checkBrokerConfigs, checkTransactions, checkGroups, checkFormats, checkTiered,
 }
 
 // check runs all checks.

@@ -97,8 +97,32 @@ func checkTransactions(f *Facts) []Finding {
 	case t.Total == 0:
 		return nil
 	}
-	return []Finding{{"transactions", Later, fmt.Sprintf("%d transactional ids are known, %d of them in a transaction: kvorum's brokers have no transactions", t.Total, t.Ongoing),
-		"keep Apache's brokers, on kvorum's controllers, as long as clients use transactions"}}
+	out := []Finding{{"transactions", Later, fmt.Sprintf("%d transactional ids are known: kvorum's brokers have no transactions, and refuse their clients", t.Total),
+		keepApache + ": as long as clients use transactions"}}
+	if t.Ongoing > 0 {
+		out = append(out, Finding{"open-transactions", Later, fmt.Sprintf("%d transactions are open: nobody would end them on kvorum's brokers, and readers of committed records would wait at them for ever", t.Ongoing),
+			"stop those clients, and wait until transaction.timeout.ms has ended what they left; kafka-transactions.sh list shows them"})
+	}
+	return out
+}
+
+// checkGroups concerns the step to kvorum's brokers, which have classic groups.
+func checkGroups(f *Facts) []Finding {
+	g := f.Groups
+	if g.Err != nil {
+		return []Finding{{"group-protocol", Later, fmt.Sprintf("groups could not be listed: %v", g.Err), ""}}
+	}
+	var out []Finding
+	for _, kind := range []struct {
+		name   string
+		groups []string
+	}{{"consumer groups of the new protocol (KIP-848)", g.Consumer}, {"share groups", g.Share}, {"streams groups", g.Streams}} {
+		if len(kind.groups) > 0 {
+			out = append(out, Finding{"group-protocol", Later, fmt.Sprintf("%d %s: %s. kvorum's brokers have groups of the classic protocol only", len(kind.groups), kind.name, listed(kind.groups)),
+				"set group.protocol=classic in their members, or " + keepApache})
+		}
+	}
+	return out
 }
 
 // checkFormats finds records in formats that only older Kafka writes.
@@ -111,9 +135,31 @@ func checkFormats(f *Facts) []Finding {
 			old = append(old, t.Name)
 		}
 	}
-	if len(old) == 0 {
+	var out []Finding
+	if len(old) > 0 {
+		out = append(out, Finding{"message-format", Later, fmt.Sprintf("message.format.version of %d topics is from before 0.11: %s. Their segments may hold records of magic 0 or 1, which kvorum's brokers do not read", len(old), listed(old)),
+			"remove the config and wait until retention has taken the old segments"})
+	}
+	if seen := f.Formats; len(seen.Old) > 0 {
+		out = append(out, Finding{"message-format", Later, fmt.Sprintf("the first records of %d partitions are of magic 0 or 1, which kvorum's brokers do not read: %s", len(seen.Old), listed(seen.Old)),
+			"wait until retention has taken them, delete them (kafka-delete-records.sh), or copy the topic"})
+	}
+	if seen := f.Formats; seen.Unknown > 0 {
+		out = append(out, Finding{"message-format", Later, fmt.Sprintf("the format of the first records of %d partitions could not be seen: %v", seen.Unknown, seen.Err), "ask again, with a longer --timeout"})
+	}
+	return out
+}
+
+// checkTiered finds topics whose older records are in remote storage.
+func checkTiered(f *Facts) []Finding {
+	var tiered []string
+	for _, t := range f.Snapshot.Topics {
+		if t.Config["remote.storage.enable"] == "true" {
+			tiered = append(tiered, t.Name)
+		}
+	}
+	if len(tiered) == 0 {
 		return nil
 	}
-	return []Finding{{"message-format", Later, fmt.Sprintf("message.format.version of %d topics is from before 0.11: %s. Their segments may hold records of magic 0 or 1, which kvorum's brokers do not read", len(old), listed(old)),
-		"remove the config and wait until retention has taken the old segments"}}
+	return []Finding{{"remote-storage", Later, fmt.Sprintf("remote.storage.enable=true on %d topics: %s. kvorum's brokers do not read what is in remote storage", len(tiered), listed(tiered)), keepApache}}
 }

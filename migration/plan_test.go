@@ -164,6 +164,15 @@ func TestFindings(t *testing.T) {
 		{"a controller with a broker's id", nil, func(f *Facts) {
 			f.Controllers = &ControllerFacts{ClusterID: f.Snapshot.ClusterID, Active: 2, Voters: 3}
 		}, "controllers", "id of a broker"},
+		{"an open transaction", nil, func(f *Facts) { f.Transactions = TransactionFacts{Total: 3, Ongoing: 1} }, "open-transactions", "1 transactions are open"},
+		{"groups of KIP-848", nil, func(f *Facts) { f.Groups.Consumer = []string{"a", "b"} }, "group-protocol", "2 consumer groups of the new protocol (KIP-848): a, b"},
+		{"share groups", nil, func(f *Facts) { f.Groups.Share = []string{"s"} }, "group-protocol", "share groups: s"},
+		{"groups that are not told", nil, func(f *Facts) { f.Groups.Err = errors.New("refused") }, "group-protocol", "refused"},
+		{"old records", nil, func(f *Facts) { f.Formats.Old = []string{"x-0"} }, "message-format", "the first records of 1 partitions are of magic 0 or 1"},
+		{"records that were not seen", nil, func(f *Facts) { f.Formats.Unknown, f.Formats.Err = 2, errors.New("late") }, "message-format", "2 partitions could not be seen: late"},
+		{"a tiered topic", func(t *znode.Tree) {
+			t.Add("/config/topics/plain", znode.Node{Data: []byte(`{"version":1,"config":{"remote.storage.enable":"true"}}`)})
+		}, nil, "remote-storage", "plain"},
 		{"transactions", nil, func(f *Facts) { f.Transactions = TransactionFacts{Total: 3, Ongoing: 1} }, "transactions", "3 transactional ids"},
 		{"a key that kvorum's broker refuses", nil, func(f *Facts) { f.Brokers[2].Static["metric.reporters"] = "com.example.Reporter" }, "kvorum-broker", "metric.reporters (broker 3)"},
 		{"remote storage", nil, func(f *Facts) { f.Brokers[2].Static["remote.log.storage.system.enable"] = "true" }, "remote-storage", "remote.log.storage.system.enable (broker 3)"},

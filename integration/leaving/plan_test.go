@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"hash/crc32"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +18,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"kvorum/integration/cluster"
 	"kvorum/internal/kafka"
@@ -63,12 +66,88 @@ func TestPlan(t *testing.T) {
 	}
 	checkConversion(ctx, t, c, znode.Decode(after), filled)
 
+	toBrokers(ctx, t, c, append(preflight, "--password-encoder-secret-file", secret, "--to-kvorum-brokers"))
+
 	c.Brokers[2].Kill()
 	awaitBrokers(ctx, t, c, 2)
 	kvorum(ctx, t, 2, &answer, append(preflight, "--password-encoder-secret-file", secret)...)
 	if !slices.ContainsFunc(answer.Stops, func(f migration.Finding) bool { return f.Check == "broker-missing" }) {
 		t.Errorf("with a broker that died preflight stops on %+v", answer.Stops)
 	}
+}
+
+// toBrokers checks what stops the step to kvorum's brokers: an authorizer, clients with
+// transactions, a transaction that is open, and records of an old format.
+func toBrokers(ctx context.Context, t *testing.T, c *Cluster, preflight []string) {
+	t.Helper()
+	adm := kadm.NewClient(c.Client(t))
+	if _, err := adm.CreateTopic(ctx, 1, 1, nil, "old"); err != nil {
+		t.Fatal(err)
+	}
+	topics, err := adm.ListTopics(ctx, "old")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := c.Brokers[topics["old"].Partitions[0].Leader-1]
+	b.Stop(t)
+	old := filepath.Join(b.DataDir(), "old-0")
+	names, err := filepath.Glob(filepath.Join(old, "0*"))
+	if err != nil || len(names) == 0 {
+		t.Fatal(names, err)
+	}
+	for _, name := range names {
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(old, "00000000000000000000.log"), messageV1("k", "v", time.Now().UnixMilli()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	b.Start(t)
+	b.WaitReady(ctx, t)
+	producer := c.Client(t, kgo.TransactionalID("tx-1"), kgo.DefaultProduceTopic(topicName(1)))
+	if err := producer.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	if err := producer.ProduceSync(ctx, kgo.StringRecord("open")).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	stops := func(exit int, args ...string) []string {
+		t.Helper()
+		var answer struct{ Stops []migration.Finding }
+		kvorum(ctx, t, exit, &answer, append(slices.Clone(preflight), args...)...)
+		var out []string
+		for _, f := range answer.Stops {
+			out = append(out, f.Check)
+			t.Logf("%s: %s", f.Check, f.Text)
+		}
+		slices.Sort(out)
+		return out
+	}
+	want := []string{"kvorum-authorizer", "message-format", "open-transactions", "transactions"}
+	if got := stops(2); !slices.Equal(got, want) {
+		t.Errorf("it stops on %v, and not on %v", got, want)
+	}
+	if got := stops(0, "--allow", strings.Join(want, ",")); len(got) > 0 {
+		t.Errorf("it stops on %v, all of which are allowed", got)
+	}
+	if err := producer.EndTransaction(ctx, kgo.TryAbort); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := adm.DeleteTopics(ctx, "old"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// messageV1 is a message of format 1 (KIP-32), which brokers from 0.10 wrote, at
+// offset 0.
+func messageV1(key, value string, ms int64) []byte {
+	body := binary.BigEndian.AppendUint64([]byte{1, 0}, uint64(ms)) // magic, attributes, timestamp
+	for _, field := range []string{key, value} {
+		body = append(binary.BigEndian.AppendUint32(body, uint32(len(field))), field...)
+	}
+	out := binary.BigEndian.AppendUint32(make([]byte, 8), uint32(4+len(body)))
+	return append(binary.BigEndian.AppendUint32(out, crc32.ChecksumIEEE(body)), body...)
 }
 
 // kvorum runs the binary, which must exit with a code, and reads its JSON.
