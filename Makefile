@@ -1,6 +1,6 @@
 # The targets that people type; .ci/run is what a change must pass.
 
-.PHONY: test lint bench bench-node bench-memory bench-replication bench-provision microbench fuzz ci soak
+.PHONY: test lint bench bench-node bench-memory bench-replication bench-provision demo-migration microbench fuzz ci soak
 
 test:
 	go test ./...
@@ -39,3 +39,7 @@ ci:
 
 soak:
 	.ci/soak --rounds 200
+
+# The way out of ZooKeeper, to watch: real ZooKeeper and Kafka 3.9.2 processes (Java 17 and Maven are needed), three to four minutes.
+demo-migration:
+	KVORUM_DEMO=1 KVORUM_PEERS=required go test -count 1 -timeout 30m -v -run 'TestDemo$$' ./integration/leaving
