@@ -224,7 +224,7 @@ func (d *demo) back() {
 	checkGivenBack(d.ctx, d.t, d.z)
 	m.count(d.t, m.count(d.t, 0)+3)
 	longest := m.end()
-	d.topics += m.made
+	d.topics += len(m.made)
 	d.done(began, "rolled back; for %.1f s at most nobody made topics", longest.Seconds())
 	d.ask("", "rolled back")
 	for _, n := range d.q.Controllers {
