@@ -26,7 +26,7 @@ names; status says where it stands, and finalize and rollback end it.`
 
 func migrateCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "migrate", Short: "Take a cluster away from ZooKeeper", Long: migrateLong, Args: cobra.NoArgs, RunE: needSubcommand}
-	cmd.AddCommand(migratePlan(), migratePreflight(), migrateBrokerConfig(), migrateStatus(), migrateVerify(), migrateResume(), migrateFinalize(), migrateRollback())
+	cmd.AddCommand(migratePlan(), migratePreflight(), migrateBrokerConfig(), migrateStatus(), migrateVerify(), migrateExport(), migrateResume(), migrateFinalize(), migrateRollback())
 	return cmd
 }
 
@@ -50,11 +50,17 @@ func (f *migrateFlags) add(cmd *cobra.Command) {
 func (f *migrateFlags) addZooKeeper(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.ZooKeeper, "zookeeper", "127.0.0.1:2181", "the brokers' zookeeper.connect, with the chroot: HOST:PORT,HOST:PORT/CHROOT")
+	f.addConnection(cmd)
 	flags.StringVar(&f.secretFile, "password-encoder-secret-file", "", "file with the brokers' password.encoder.secret, if they have one")
+	flags.DurationVar(&f.Timeout, "timeout", 10*time.Second, "how long to wait for ZooKeeper, and for each answer of a broker")
+}
+
+// addConnection gives a command the flags of how ZooKeeper is spoken to.
+func (f *migrateFlags) addConnection(cmd *cobra.Command) {
+	flags := cmd.Flags()
 	flags.BoolVar(&f.tls, "zookeeper-tls", false, "speak TLS with ZooKeeper")
 	flags.StringVar(&f.caFile, "zookeeper-ca", "", "file with the certificates (PEM) that ZooKeeper's is checked with (default: the system's)")
 	flags.StringVar(&f.digestFile, "zookeeper-digest-file", "", "file with USER:PASSWORD of ZooKeeper's digest scheme")
-	flags.DurationVar(&f.Timeout, "timeout", 10*time.Second, "how long to wait for ZooKeeper, and for each answer of a broker")
 }
 
 // load reads the files that the flags name.

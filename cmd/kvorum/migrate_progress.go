@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvorum/admin"
+	"kvorum/migration/driver"
 	migrating "kvorum/migration/progress"
 	"kvorum/protocol"
 )
@@ -159,7 +160,8 @@ func printProgress(cmd *cobra.Command, out *output, p *migrating.Progress) error
 }
 
 // migrateAlter is a command that changes something; it says what before it does it.
-func migrateAlter(use, short, long string, action protocol.MigrationAction, does func(*migrating.Progress) string) *cobra.Command {
+// first, if not nil, is done before.
+func migrateAlter(use, short, long string, action protocol.MigrationAction, does func(*migrating.Progress) string, first func(*cobra.Command, *migrating.Progress) error) *cobra.Command {
 	var m migrationControllers
 	var execute bool
 	cmd := &cobra.Command{
@@ -178,6 +180,11 @@ func migrateAlter(use, short, long string, action protocol.MigrationAction, does
 				fmt.Fprintln(cmd.OutOrStdout(), "Nothing was changed: --execute does it.")
 				return nil
 			}
+			if first != nil {
+				if err := first(cmd, p); err != nil {
+					return err
+				}
+			}
 			began := time.Now()
 			if err := admin.AlterMigration(cmd.Context(), m.bootstrap, action, m.timeout); err != nil {
 				return err
@@ -195,11 +202,44 @@ func migrateAlter(use, short, long string, action protocol.MigrationAction, does
 }
 
 func migrateFinalize() *cobra.Command {
-	return migrateAlter("finalize", "End a migration: ZooKeeper is written no more",
-		"Finalize ends the migration when all brokers are in KRaft mode and ZooKeeper holds\neverything. There is no way back after it. Export ZooKeeper first if you want to keep it.",
+	f := migrateFlags{Migration: admin.Migration{Timeout: 10 * time.Second}}
+	var file string
+	var without bool
+	cmd := migrateAlter("finalize", "End a migration: ZooKeeper is written no more",
+		"Finalize ends the migration when all brokers are in KRaft mode and ZooKeeper holds\neverything. There is no way back after it. It first keeps what ZooKeeper holds in a new\nfile (--export), as kvorum migrate export does.",
 		protocol.FinalizeMigration, func(p *migrating.Progress) string {
 			return "Finalize commits POST_MIGRATION: from then on nothing is written to ZooKeeper, and there is no way back."
+		}, func(cmd *cobra.Command, p *migrating.Progress) error {
+			if without || p.State == driver.KRaft.String() {
+				return nil
+			}
+			return f.keep(cmd, p, file)
 		})
+	cmd.Flags().StringVar(&f.ZooKeeper, "zookeeper", "", "the brokers' zookeeper.connect (default: what the controllers have)")
+	f.addConnection(cmd)
+	cmd.Flags().StringVar(&file, "export", "", "file to keep what ZooKeeper holds in; it must not exist (default: zookeeper-CLUSTER-OFFSET.jsonl, here)")
+	cmd.Flags().BoolVar(&without, "without-export", false, "keep nothing")
+	cmd.MarkFlagsMutuallyExclusive("export", "without-export")
+	return cmd
+}
+
+// keep exports ZooKeeper before the migration is finalized.
+func (f *migrateFlags) keep(cmd *cobra.Command, p *migrating.Progress, file string) error {
+	if len(p.ZooKeeperMode) > 0 || p.State != driver.DualWrite.String() {
+		return nil // the controllers refuse, and say why
+	}
+	if f.ZooKeeper == "" {
+		f.ZooKeeper = p.ZooKeeper
+	}
+	if file == "" {
+		file = fmt.Sprintf("zookeeper-%s-%d.jsonl", p.ClusterID, p.Written)
+	}
+	e, err := f.export(cmd, file)
+	if err != nil {
+		return fmt.Errorf("nothing was finalized, since ZooKeeper could not be kept first: %w; --zookeeper names it otherwise, --without-export keeps nothing", err)
+	}
+	printExport(cmd, e)
+	return nil
 }
 
 func migrateRollback() *cobra.Command {
@@ -213,7 +253,7 @@ func migrateRollback() *cobra.Command {
 				return "It has stopped: " + p.Reason + ".\nRollback takes ZooKeeper from another KRaft controller that has claimed it: end that one first. If a broker is the controller already, what ZooKeeper holds is the brokers' and stays; what these controllers changed since is not written there."
 			}
 			return "Rollback stops the metadata log, writes to ZooKeeper what it lacks, raises /controller_epoch above every epoch in use, and removes /migration and /controller. Topics cannot be changed until a broker is the controller again."
-		})
+		}, nil)
 }
 
 func migrateResume() *cobra.Command {
@@ -224,5 +264,5 @@ func migrateResume() *cobra.Command {
 				return "It has not stopped: resume does nothing."
 			}
 			return "It has stopped: " + p.Reason
-		})
+		}, nil)
 }

@@ -351,7 +351,12 @@ func (b *wayBack) finish() {
 		b.c.inKRaftMode(b.ctx, b.t, i)
 	}
 	b.status("KRaft mode", func(p *progress.Progress) bool { return len(p.KRaftMode) == 3 && in(driver.DualWrite)(p) })
-	b.t.Logf("finalize: %s", b.must("finalize", "--execute"))
+	kept := filepath.Join(b.t.TempDir(), "kept.jsonl")
+	out := b.must("finalize", "--execute", "--export", kept)
+	b.t.Logf("finalize: %s", out)
+	if info, err := os.Stat(kept); err != nil || info.Size() < 10_000 || !strings.Contains(out, kept) {
+		b.t.Errorf("what is kept of ZooKeeper: %v, %v", info, err)
+	}
 	if out, err := b.migrate("rollback", "--execute"); err == nil || !strings.Contains(out, "finalized") {
 		b.t.Errorf("a rollback after the end: %v: %s", err, out)
 	}

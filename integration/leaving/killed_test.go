@@ -129,9 +129,9 @@ func TestKilledAnywhere(t *testing.T) {
 	for i := range q.Controllers {
 		k.seen[i] = len(k.log(i))
 	}
-	finalized := make(chan error, 1)
+	finalized, kept := make(chan error, 1), filepath.Join(t.TempDir(), "kept.jsonl")
 	go func() {
-		out, err := b.migrate("finalize", "--execute")
+		out, err := b.migrate("finalize", "--execute", "--export", kept)
 		if err != nil {
 			err = fmt.Errorf("%w: %s", err, out)
 		}

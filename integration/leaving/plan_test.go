@@ -169,6 +169,14 @@ func kvorum(ctx context.Context, t *testing.T, exit int, into any, args ...strin
 	}
 }
 
+// kvorumFails runs the binary, which must fail and say why.
+func kvorumFails(ctx context.Context, t *testing.T, why string, args ...string) {
+	t.Helper()
+	if out, err := exec.CommandContext(ctx, cluster.Binary(t), args...).CombinedOutput(); err == nil || !strings.Contains(string(out), why) {
+		t.Errorf("kvorum %s: %v: %s", strings.Join(args, " "), err, out)
+	}
+}
+
 // read reads ZooKeeper.
 func read(ctx context.Context, t *testing.T, c *Cluster) *znode.Tree {
 	t.Helper()

@@ -23,7 +23,7 @@ func migrationAnswers(node kafka.NodeID, r *run.Runner) map[protocol.Key]quorum.
 			if r == nil {
 				return protocol.Failure(req, errNoMigration)
 			}
-			return describeMigration(node, r.Status(), req)
+			return describeMigration(progressOf(node, r), req)
 		},
 		protocol.KeyAlterMigration: func(ctx context.Context, req *protocol.Request) kmsg.Response {
 			if r == nil {
@@ -39,8 +39,8 @@ func migrationAnswers(node kafka.NodeID, r *run.Runner) map[protocol.Key]quorum.
 
 var errNoMigration = errors.New(errors.InvalidRequest, "this controller takes no part in a migration from ZooKeeper: zookeeper.metadata.migration.enable is not set")
 
-func describeMigration(node kafka.NodeID, s run.Status, req *protocol.Request) kmsg.Response {
-	text, err := json.Marshal(progressOf(node, s))
+func describeMigration(p progress.Progress, req *protocol.Request) kmsg.Response {
+	text, err := json.Marshal(p)
 	if err != nil {
 		panic("server: " + err.Error()) // strings, numbers and slices of them
 	}
@@ -50,9 +50,10 @@ func describeMigration(node kafka.NodeID, s run.Status, req *protocol.Request) k
 }
 
 // progressOf is a runner's status for people.
-func progressOf(node kafka.NodeID, s run.Status) progress.Progress {
+func progressOf(node kafka.NodeID, r *run.Runner) progress.Progress {
+	s := r.Status()
 	p := progress.Progress{
-		Node: node, Active: s.Leads, State: s.State.String(), Log: progress.LogName(s.LogState), Reason: s.Reason, Error: s.Err, Action: s.Action,
+		ZooKeeper: r.ZooKeeper(), ClusterID: r.ClusterID(), Node: node, Active: s.Leads, State: s.State.String(), Log: progress.LogName(s.LogState), Reason: s.Reason, Error: s.Err, Action: s.Action,
 		NodesRead: s.Read, Offset: s.Offset, Written: s.Written, Lag: s.Lag, ControllerEpoch: s.ControllerEpoch,
 		AwaitedControllers: s.Controllers, AwaitedBrokers: s.Brokers, ZooKeeperMode: s.ZooKeeperMode, KRaftMode: s.KRaftMode,
 	}

@@ -16,6 +16,9 @@ import (
 type Progress struct {
 	Node   kafka.NodeID `json:"node"`
 	Active bool         `json:"active"` // it leads the quorum; only then is the rest more than the log's
+	// ZooKeeper is the controller's zookeeper.connect.
+	ZooKeeper string `json:"zookeeper"`
+	ClusterID string `json:"cluster_id"`
 	// State is one of driver.State, by name, and Log the state in the metadata log: none,
 	// pre-migration, migration, post-migration.
 	State string `json:"state"`

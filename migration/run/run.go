@@ -139,6 +139,12 @@ func (r *Runner) Committed(s Committed) {
 	})
 }
 
+// ZooKeeper is Config.ZooKeeper's zookeeper.connect.
+func (r *Runner) ZooKeeper() string { return r.config.ZooKeeper.Connect }
+
+// ClusterID is Config.ClusterID.
+func (r *Runner) ClusterID() string { return r.config.ClusterID }
+
 // put changes the inbox and wakes the loop.
 func (r *Runner) put(change func()) {
 	r.mu.Lock()
