@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -135,7 +134,7 @@ func TestImport(t *testing.T) {
 			for _, c := range q.Controllers {
 				imports = append(imports, "--import", c.(*peer.Node).DataDir())
 			}
-			nodes := plan(t, q, run.size)
+			nodes := plan(t, q)
 			if out, err := nodes[0].run(append([]string{"storage", "format", "-c", nodes[0].PropertiesFile()}, imports...)...); err == nil || !strings.Contains(out, "stop every controller") {
 				t.Errorf("an import from running controllers: %v\n%s", err, out)
 			}
@@ -194,7 +193,7 @@ func TestImportStatic(t *testing.T) {
 	createTopics(ctx, t, broker.Listener, "before", 20)
 	before := topicIDs(ctx, t, broker.Listener)
 	old.Stop(t)
-	n := plan(t, q, 1)[0]
+	n := plan(t, q)[0]
 	if out, err := n.run("storage", "format", "-c", n.PropertiesFile(), "--import", old.DataDir()); err == nil || !strings.Contains(out, "controller.quorum.voters") {
 		t.Errorf("without the voters: %v\n%s", err, out)
 	}
@@ -230,33 +229,10 @@ func (n node) run(args ...string) (string, error) {
 	return string(out), err
 }
 
-// plan writes server.properties of the controllers that replace a quorum's.
-func plan(t *testing.T, q *cluster.Quorum, size int) (nodes []node) {
-	raft := loopback.Addresses(t, size)
-	var voters []string
-	for i, address := range raft {
-		voters = append(voters, fmt.Sprintf("%d@%s", i+1, address))
-	}
-	dir := t.TempDir()
-	for i, address := range q.Addresses {
-		n := node{&cluster.Node{ID: int32(i + 1), Binary: cluster.Binary(t), Dir: filepath.Join(dir, fmt.Sprint("kvorum-", i+1)), Address: address}}
-		properties := map[string]string{
-			"process.roles": "controller", "node.id": fmt.Sprint(i + 1), "log.dirs": n.DataDir(),
-			"controller.quorum.bootstrap.servers": strings.Join(q.Addresses, ","), "controller.listener.names": "CONTROLLER",
-			"listeners": "CONTROLLER://" + address, "advertised.listeners": "CONTROLLER://" + address,
-			"kvorum.raft.listener": raft[i], "kvorum.raft.voters": strings.Join(voters, ","),
-		}
-		var text strings.Builder
-		for _, key := range slices.Sorted(maps.Keys(properties)) {
-			fmt.Fprintf(&text, "%s=%s\n", key, properties[key])
-		}
-		if err := os.MkdirAll(n.Dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(n.PropertiesFile(), []byte(text.String()), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		nodes = append(nodes, n)
+// plan makes the controllers that replace a quorum's.
+func plan(t *testing.T, q *cluster.Quorum) (nodes []node) {
+	for _, n := range q.Successors(t) {
+		nodes = append(nodes, node{n})
 	}
 	return nodes
 }

@@ -133,7 +133,9 @@ func describe(ctx context.Context, t *testing.T, adm *kadm.Client) description {
 	must(err)
 	configs, err := adm.DescribeTopicConfigs(ctx, topics.Names()...)
 	must(err)
-	brokers, err := adm.DescribeBrokerConfigs(ctx, 1, 2, 3)
+	live, err := adm.ListBrokers(ctx)
+	must(err)
+	brokers, err := adm.DescribeBrokerConfigs(ctx, live.NodeIDs()...)
 	must(err)
 	defaults, err := adm.DescribeBrokerConfigs(ctx)
 	must(err)
@@ -151,11 +153,12 @@ func describe(ctx context.Context, t *testing.T, adm *kadm.Client) description {
 	users, err := adm.DescribeUserSCRAMs(ctx)
 	must(err)
 	for name, u := range users {
+		slices.SortFunc(u.CredInfos, func(a, b kadm.CredInfo) int { return int(a.Mechanism) - int(b.Mechanism) })
 		d["user "+name] = fmt.Sprint(u.CredInfos)
 	}
 	quotas, err := adm.DescribeClientQuotas(ctx, false, nil)
 	must(err)
-	for _, q := range quotas { // whose parts come in any order
+	for _, q := range quotas { // whose parts, too, come in any order
 		slices.SortFunc(q.Entity, func(a, b kadm.ClientQuotaEntityComponent) int { return strings.Compare(a.Type, b.Type) })
 		slices.SortFunc(q.Values, func(a, b kadm.ClientQuotaValue) int { return strings.Compare(a.Key, b.Key) })
 		d["quotas of "+q.Entity.String()] = fmt.Sprint(q.Values)
