@@ -33,6 +33,9 @@ func (h *Handlers) produce(ctx context.Context, c *call) (listener.Response, err
 	p := producing{call: c, req: req, res: req.ResponseKind().(*kmsg.ProduceResponse)}
 	p.collect()
 	p.results = h.cfg.Replicas.Produce(ctx, p.options(), p.in, p.results)
+	if len(p.results) > 0 {
+		c.Waited(p.results[0].Waited)
+	}
 	err := p.answer()
 	switch {
 	case req.Acks != 0:

@@ -184,8 +184,8 @@ func TestAcksAllWaitsForTheFollower(t *testing.T) {
 	if got := w.follow(other, from("orders", 0, 2)); got.Err != nil {
 		t.Fatal(got.Err)
 	}
-	if r := <-done; r.Err != nil {
-		t.Fatal(r.Err)
+	if r := <-done; r.Err != nil || r.Waited <= 0 {
+		t.Fatalf("%v after a wait of %v for the follower", r.Err, r.Waited)
 	}
 	if got := w.fetch(consume(0), from("orders", 0, 0))[0]; got.HighWatermark != 2 || count(t, got.Records) != 2 {
 		t.Fatalf("a consumer sees %+v", got)

@@ -43,6 +43,9 @@ type ProduceResult struct {
 	storage.Appended
 	// Leader is who leads now, when Err says that it is not this broker.
 	Leader CurrentLeader
+	// Waited is how long the Produce, with all its partitions, waited for other
+	// replicas.
+	Waited time.Duration
 
 	partition *Partition
 	tenure    uint64
@@ -103,6 +106,7 @@ func (ps *Partitions) awaitAcks(ctx context.Context, timeout time.Duration, out 
 	if !unacknowledged(out) {
 		return
 	}
+	began := ps.clock.Now()
 	w := newWait(len(out), 0)
 	defer w.release()
 	for i := range out {
@@ -124,6 +128,10 @@ func (ps *Partitions) awaitAcks(ctx context.Context, timeout time.Duration, out 
 		case <-ctx.Done():
 			expire(out)
 		}
+	}
+	waited := ps.clock.Now().Sub(began)
+	for i := range out {
+		out[i].Waited = waited
 	}
 }
 
