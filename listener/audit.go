@@ -41,8 +41,9 @@ type Asker struct {
 	Principal protocol.Principal
 	Client    netip.Addr
 	Listener  string
-	// Forwarded: it came in an Envelope of a broker, for its client.
-	Forwarded bool
+	// Forwarder is the broker whose Envelope brought it, for its client; the zero
+	// Addr where the client asked itself.
+	Forwarder netip.Addr
 }
 
 // Answered writes the line of a request, if it is to have one. resp is nil where
@@ -64,7 +65,11 @@ func (a *Audit) Answered(who Asker, r *protocol.Request, resp kmsg.Response) {
 		id = shortened(*r.ClientID)
 	}
 	args := []any{"outcome", o.String(), "api", r.Key.String(), "principal", shortened(who.Principal.String()), "client", who.Client, "client_id", id,
-		"listener", who.Listener, "forwarded", who.Forwarded, "resources", changed.String()}
+		"listener", who.Listener, "forwarded", who.Forwarder.IsValid()}
+	if who.Forwarder.IsValid() {
+		args = append(args, "forwarder", who.Forwarder)
+	}
+	args = append(args, "resources", changed.String())
 	if len(o.errors) > 0 {
 		args = append(args, "errors", o.codes())
 	}

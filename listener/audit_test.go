@@ -2,6 +2,7 @@ package listener
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -117,5 +118,32 @@ func TestEveryChangeIsAudited(t *testing.T) {
 		if _, ok := changed(req); !ok {
 			t.Errorf("%T is not audited", req)
 		}
+	}
+}
+
+// TestAuditedOnce: a change that the active controller has answered and audited has
+// no second line, one that was answered here has.
+func TestAuditedOnce(t *testing.T) {
+	var out bytes.Buffer // written before Served is called
+	served := make(chan Served, 2)
+	l := start(t, func(cfg *Config) {
+		cfg.Audit = NewAudit(slog.New(slog.NewTextHandler(&out, nil)), false)
+		cfg.Events.Served = func(s Served) { served <- s }
+	}, func(h *protocol.Handlers[Handler]) {
+		h.Bind(64, func(_ context.Context, r *Request) (Response, error) {
+			if r.Body.(*kmsg.UnregisterBrokerRequest).BrokerID == 1 {
+				r.AuditedByController()
+			}
+			return Reply(r.Body.ResponseKind()), nil
+		})
+	})
+	c := dial(t, l)
+	for id := range int32(2) {
+		c.send(&kmsg.UnregisterBrokerRequest{BrokerID: id})
+		c.receive(kmsg.NewPtrUnregisterBrokerResponse())
+		<-served
+	}
+	if got := out.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "resources=broker:0") {
+		t.Errorf("not one line for what was answered here:\n%s", got)
 	}
 }

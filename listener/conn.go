@@ -214,7 +214,9 @@ func (c *conn) handle(ctx context.Context, f frame, checked *protocol.Checked, h
 		Remote: min(r.remote, ended.Sub(began)), Parked: min(r.parked, ended.Sub(began)), Response: resp.message(),
 	}
 	c.slow(r, &served)
-	c.l.cfg.Audit.Answered(Asker{Principal: r.Principal, Client: r.Client.Addr(), Listener: r.Listener}, r.Request, served.Response)
+	if !r.audited {
+		c.l.cfg.Audit.Answered(Asker{Principal: r.Principal, Client: r.Client.Addr(), Listener: r.Listener}, r.Request, served.Response)
+	}
 	if c.l.cfg.Events.Served != nil {
 		c.l.cfg.Events.Served(served)
 	}

@@ -42,6 +42,7 @@ type Request struct {
 	quotas   *quota.Quotas // nil limits nothing
 	throttle time.Duration
 	exempt   bool
+	audited  bool
 	remote   time.Duration
 	parked   time.Duration
 }
@@ -49,6 +50,10 @@ type Request struct {
 // Waited says that the handler has waited for others for so long: replicas, the
 // controllers, other members.
 func (r *Request) Waited(d time.Duration) { r.remote += d }
+
+// AuditedByController says that the active controller has answered all of the request,
+// and so audits it: this node's audit says nothing.
+func (r *Request) AuditedByController() { r.audited = true }
 
 // Parked says the same of a wait that the request itself has asked for, as a
 // Fetch does for records that are not there yet.

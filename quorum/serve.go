@@ -150,6 +150,6 @@ func (c *Controller) envelope(ctx context.Context, from origin, h *protocol.Hand
 	} else {
 		answer = c.answer(ctx, client, inner.Request)
 	}
-	c.cfg.Audit.Answered(listener.Asker{Principal: client.principal, Client: client.client, Listener: client.listener, Forwarded: true}, inner.Request, answer)
+	c.cfg.Audit.Answered(listener.Asker{Principal: client.principal, Client: client.client, Listener: client.listener, Forwarder: from.client}, inner.Request, answer)
 	return protocol.SealEnvelope(inner.Request, answer)
 }

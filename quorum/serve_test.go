@@ -177,7 +177,7 @@ func TestEnvelope(t *testing.T) {
 	for _, want := range []string{
 		`msg=audit outcome=ok api=IncrementalAlterConfigs principal=User:alice client=10.1.2.3 `,
 		`msg=audit outcome=denied api=IncrementalAlterConfigs principal=User:mallory client=10.1.2.3 `,
-		`forwarded=true resources=BROKER: errors=CLUSTER_AUTHORIZATION_FAILED`,
+		`forwarded=true forwarder=127.0.0.1 resources=BROKER: errors=CLUSTER_AUTHORIZATION_FAILED`,
 	} {
 		if !strings.Contains(audited.String(), want) {
 			t.Errorf("no %q in\n%s", want, audited.String())

@@ -44,7 +44,7 @@ func (h *Handlers) incrementalAlterConfigs(ctx context.Context, c *call, req *km
 	if len(open) == 0 {
 		return res
 	}
-	answer := h.ask(ctx, c, &rest).(*kmsg.IncrementalAlterConfigsResponse)
+	answer := h.ask(ctx, c, &rest, len(open) == len(req.Resources)).(*kmsg.IncrementalAlterConfigsResponse)
 	for n, i := range open {
 		if n < len(answer.Resources) {
 			res.Resources[i] = answer.Resources[n]
@@ -239,7 +239,7 @@ func (h *Handlers) alterConfigs(ctx context.Context, c *call, req *kmsg.AlterCon
 	if len(open) == 0 {
 		return res
 	}
-	answer := h.ask(ctx, c, &rest).(*kmsg.AlterConfigsResponse)
+	answer := h.ask(ctx, c, &rest, len(open) == len(req.Resources)).(*kmsg.AlterConfigsResponse)
 	for n, i := range open {
 		if n < len(answer.Resources) {
 			res.Resources[i] = answer.Resources[n]

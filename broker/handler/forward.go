@@ -33,12 +33,13 @@ var forwarded = []kmsg.Key{
 }
 
 func (h *Handlers) forward(ctx context.Context, c *call) (listener.Response, error) {
-	return listener.Reply(h.ask(ctx, c, c.Body)), nil
+	return listener.Reply(h.ask(ctx, c, c.Body, true)), nil
 }
 
 // ask forwards a body in the client's name. A request that no controller took is
-// failed as a whole.
-func (h *Handlers) ask(ctx context.Context, c *call, body kmsg.Request) kmsg.Response {
+// failed as a whole. all says that body is all of the client's request: then the
+// controller that took it is who audits it.
+func (h *Handlers) ask(ctx context.Context, c *call, body kmsg.Request, all bool) kmsg.Response {
 	limit := forwardTimeout
 	if t, ok := body.(kmsg.TimeoutRequest); ok {
 		limit = min(limit, max(minForwardTimeout, time.Duration(t.Timeout())*time.Millisecond))
@@ -52,6 +53,9 @@ func (h *Handlers) ask(ctx context.Context, c *call, body kmsg.Request) kmsg.Res
 	c.Exempt() // as for Apache, what is throttled is what the controller says
 	if err != nil {
 		return protocol.Failure(inner, err)
+	}
+	if all {
+		c.AuditedByController()
 	}
 	if t, ok := answer.(kmsg.ThrottleResponse); ok {
 		ms, _ := t.Throttle()
