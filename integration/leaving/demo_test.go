@@ -290,8 +290,8 @@ func (d *demo) end() {
 	d.phase("The end of ZooKeeper", "kvorum migrate finalize --execute, then the controllers are restarted without the keys, and ZooKeeper is stopped.")
 	d.status("nobody in ZooKeeper mode", func(p *progress.Progress) bool { return len(p.ZooKeeperMode) == 0 && in(driver.DualWrite)(p) })
 	began := time.Now()
-	d.must("finalize", "--execute")
-	d.done(began, "finalized")
+	d.must("finalize", "--execute", "--export", filepath.Join(d.t.TempDir(), "zookeeper.jsonl"))
+	d.done(began, "what ZooKeeper held is kept in a file, and the migration is finalized")
 	last := d.q.Active(d.ctx, d.t)
 	for _, i := range slices.Concat(slices.DeleteFunc([]int{0, 1, 2}, func(i int) bool { return i == last }), []int{last}) {
 		finalized(d.ctx, d.t, d.q, i)
