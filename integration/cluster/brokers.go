@@ -22,6 +22,10 @@ func (q *Quorum) FormatKvorumBrokers(ctx context.Context, t testing.TB, n int, p
 	t.Helper()
 	dir, addresses := t.TempDir(), q.options.addresses(t, q.options.Size, n, clientPort)
 	replication := fmt.Sprint(min(n, 3))
+	binary := q.options.Binary
+	if binary == "" {
+		binary = Binary(t)
+	}
 	var brokers []*Node
 	for i, address := range addresses {
 		id := int32(firstKvorumBroker + i)
@@ -38,7 +42,7 @@ func (q *Quorum) FormatKvorumBrokers(ctx context.Context, t testing.TB, n int, p
 			"group.initial.rebalance.delay.ms":    "0",
 		}
 		maps.Copy(p, properties)
-		b := &Node{ID: id, Binary: Binary(t), Dir: filepath.Join(dir, fmt.Sprintf("broker-%d", id)), Client: address, Properties: p, Wrap: q.options.wrap(q.options.Size + i)}
+		b := &Node{ID: id, Binary: binary, Dir: filepath.Join(dir, fmt.Sprintf("broker-%d", id)), Client: address, Properties: p, Wrap: q.options.wrap(q.options.Size + i)}
 		b.Format(ctx, t, q.ClusterID)
 		brokers = append(brokers, b)
 	}

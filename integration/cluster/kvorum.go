@@ -38,12 +38,14 @@ type Node struct {
 // stopPatience is what a controller gets to end after SIGTERM.
 const stopPatience = 30 * time.Second
 
-// built is the binary of this test run.
-var built struct {
+// program is a binary of this test run.
+type program struct {
 	once sync.Once
 	path string
 	err  error
 }
+
+var built, planted program
 
 // Binary builds ./cmd/kvorum once for each test binary, into .cache of the
 // module, and returns its path; KVORUM_BINARY names a ready one instead. While
@@ -57,11 +59,26 @@ func Binary(t testing.TB) string {
 	if _, err := os.Stat(filepath.Join(root, "cmd", "kvorum", "main.go")); errors.Is(err, fs.ErrNotExist) {
 		t.Skip("skipped: cmd/kvorum does not exist yet")
 	}
-	built.once.Do(func() { built.path, built.err = build(root) })
-	if built.err != nil {
-		t.Fatal(built.err)
+	return built.build(t, root, "kvorum")
+}
+
+// PlantedBinary is Binary of the program with the tag planted, which can be told to have
+// a bug and a disk that loses what was not synced; KVORUM_BINARY_PLANTED names a ready one.
+func PlantedBinary(t testing.TB) string {
+	t.Helper()
+	if path := os.Getenv("KVORUM_BINARY_PLANTED"); path != "" {
+		return path
 	}
-	return built.path
+	return planted.build(t, moduleRoot(t), "kvorum-planted", "-tags", "planted")
+}
+
+func (p *program) build(t testing.TB, root, name string, flags ...string) string {
+	t.Helper()
+	p.once.Do(func() { p.path, p.err = build(root, name, flags...) })
+	if p.err != nil {
+		t.Fatal(p.err)
+	}
+	return p.path
 }
 
 // moduleRoot is the directory of go.mod, above the directory of the test.
@@ -84,8 +101,8 @@ func moduleRoot(t testing.TB) string {
 // build runs go build under a lock: the suites of two packages may want it at once.
 // What is at the path is replaced whole and only when it is another program: the nodes
 // of a suite that runs beside this one are started from there at any moment.
-func build(root string) (string, error) {
-	path := filepath.Join(root, ".cache", "integration", "kvorum")
+func build(root, name string, flags ...string) (string, error) {
+	path := filepath.Join(root, ".cache", "integration", name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return "", err
 	}
@@ -98,7 +115,7 @@ func build(root string) (string, error) {
 		return "", fmt.Errorf("lock %s: %w", lock.Name(), err)
 	}
 	fresh := path + ".fresh" // kept, so that go need not link it again
-	cmd := exec.Command("go", "build", "-o", fresh, "./cmd/kvorum")
+	cmd := exec.Command("go", slices.Concat([]string{"build"}, flags, []string{"-o", fresh, "./cmd/kvorum"})...)
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build ./cmd/kvorum: %w\n%s", err, out)

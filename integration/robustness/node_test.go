@@ -263,6 +263,18 @@ func (l *nodeLoad) waitAfter(moment time.Time) time.Duration {
 // check reads everything back and compares it with the histories.
 func (l *nodeLoad) check(ctx context.Context, t *testing.T) {
 	t.Helper()
+	violations := l.violations(ctx, t)
+	for _, v := range violations[:min(len(violations), 20)] {
+		t.Error(v)
+	}
+	if len(violations) > 20 {
+		t.Errorf("and %d violations more", len(violations)-20)
+	}
+}
+
+// violations are what the histories and what is read back do not agree on.
+func (l *nodeLoad) violations(ctx context.Context, t *testing.T) []string {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, recovery)
 	defer cancel()
 	client, err := l.client()
@@ -284,11 +296,5 @@ func (l *nodeLoad) check(ctx context.Context, t *testing.T) {
 	offsets.Each(func(o kadm.OffsetResponse) { committed[o.Partition] = o.At })
 	tr := &traffic{history: l.history}
 	observed := tr.observe(ctx, t, l.bootstrap[0])
-	violations := slices.Concat(l.history.checkRecords(observed.Records), checkOrder(observed.Records), l.group.Check(committed, ends))
-	for _, v := range violations[:min(len(violations), 20)] {
-		t.Error(v)
-	}
-	if len(violations) > 20 {
-		t.Errorf("and %d violations more", len(violations)-20)
-	}
+	return slices.Concat(l.history.checkRecords(observed.Records), checkOrder(observed.Records), l.group.Check(committed, ends))
 }

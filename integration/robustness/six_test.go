@@ -41,15 +41,26 @@ type six struct {
 // startSix starts the nodes and the clients, and waits until they work.
 func startSix(t *testing.T) *six {
 	t.Helper()
+	return startSixOf(t, "", nil)
+}
+
+// startSixOf starts nodes that run a binary ("" for this tree's), each under a command
+// of its own (nil for none).
+func startSixOf(t *testing.T, binary string, under func(host int) []string) *six {
+	t.Helper()
 	s := &six{t: t, ctx: t.Context(), network: network.New(t, sixNodes), random: rand.New(rand.NewPCG(uint64(number(t, "KVORUM_SEED", 1)), 4))}
 	var places []cluster.Place
 	for host := range sixNodes {
-		places = append(places, cluster.Place{Host: s.network.Address(host), Wrap: s.network.Wrap(host)})
+		wrap := s.network.Wrap(host)
+		if under != nil {
+			wrap = append(wrap, under(host)...)
+		}
+		places = append(places, cluster.Place{Host: s.network.Address(host), Wrap: wrap})
 	}
 	// Sessions are short: pauses and partitions are to outlast some, and not to take all
 	// the time.
 	timing := map[string]string{"broker.session.timeout.ms": "2000", "broker.heartbeat.interval.ms": "300"}
-	q := cluster.StartKvorum(s.ctx, t, cluster.Options{Size: sixControllers, Properties: timing, Places: places})
+	q := cluster.StartKvorum(s.ctx, t, cluster.Options{Size: sixControllers, Binary: binary, Properties: timing, Places: places})
 	for _, c := range q.Controllers {
 		s.nodes = append(s.nodes, c.(*cluster.Node))
 	}

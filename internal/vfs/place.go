@@ -1,6 +1,10 @@
 package vfs
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
 
 // Place says where a file is, as far as that decides whether what was written near
 // it, and not synced, is still there: in the memory of which running kernel, and as
@@ -33,7 +37,7 @@ func PlaceOf(fs FS, path string) (Place, error) {
 	if l, ok := fs.(Locator); ok {
 		return l.PlaceOf(path)
 	}
-	if fs == Default {
+	if fs == vfs.Default {
 		return placeOf(path)
 	}
 	return Place{}, ErrNoPlace
