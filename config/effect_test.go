@@ -168,7 +168,6 @@ func read(n *Node) any {
 // unreadTopicKeys are keys of topics that have no effect, with why.
 var unreadTopicKeys = map[string]string{
 	"preallocate":             "a segment's file grows as it is written",
-	"remote.storage.enable":   "refused where there is no remote storage (checkRemote)",
 	"local.retention.ms":      "of remote storage",
 	"local.retention.bytes":   "of remote storage",
 	"remote.log.copy.disable": "of remote storage", "remote.log.delete.on.disable": "of remote storage",
