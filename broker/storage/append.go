@@ -75,13 +75,16 @@ func (l *Log) AppendLeader(records []byte, epoch kafka.LeaderEpoch, o AppendOpti
 	l.appending.Lock()
 	a, err := l.appendLeader(ready.records, epoch, o)
 	a.LogAppendTimeMs = ready.logAppendTimeMs
-	flush := err == nil && l.unflushed >= l.config.Load().FlushMessages
+	due := err == nil && l.flushDue()
 	l.appending.Unlock()
-	if flush {
+	if due {
 		err = l.Flush()
 	}
 	return a, err
 }
+
+// flushDue reports whether flush.messages asks for a flush; appending is held.
+func (l *Log) flushDue() bool { return l.unflushed >= l.config.Load().FlushMessages }
 
 func (l *Log) appendLeader(records []byte, epoch kafka.LeaderEpoch, o AppendOptions) (Appended, error) {
 	if err := l.check(); err != nil {
@@ -104,7 +107,8 @@ func (l *Log) appendLeader(records []byte, epoch kafka.LeaderEpoch, o AppendOpti
 
 // AppendFollower writes batches as the leader has them: with its offsets, which
 // may leave gaps, and its epochs. It fails, and writes nothing, where they do
-// not continue the log.
+// not continue the log. As with AppendLeader they are fsynced when it returns where
+// flush.messages asks for it: the next fetch tells the leader that they are here.
 func (l *Log) AppendFollower(records []byte, nowMs int64) (Appended, error) {
 	var r run
 	next := l.LogEnd()
@@ -124,16 +128,25 @@ func (l *Log) AppendFollower(records []byte, nowMs int64) (Appended, error) {
 	if r.batches == 0 {
 		return Appended{First: next, Last: next - 1, LogStart: l.LogStart(), LogAppendTimeMs: -1, MaxTimestampMs: -1}, nil
 	}
+	a, due, err := l.appendFollower(records, r, nowMs)
+	if due {
+		err = l.Flush()
+	}
+	return a, err
+}
+
+func (l *Log) appendFollower(records []byte, r run, nowMs int64) (a Appended, due bool, err error) {
 	l.appending.Lock()
 	defer l.appending.Unlock()
 	if err := l.check(); err != nil {
-		return Appended{}, err
+		return Appended{}, false, err
 	}
 	if r.first < l.LogEnd() {
-		return Appended{}, fmt.Errorf("append to the follower's log of %s: a batch at offset %d while another append moved the end to %d", l.options.Partition, r.first, l.LogEnd())
+		return Appended{}, false, fmt.Errorf("append to the follower's log of %s: a batch at offset %d while another append moved the end to %d", l.options.Partition, r.first, l.LogEnd())
 	}
 	r.produced = r.produced && !planted.Is(planted.ForgetProducers)
-	return l.append(records, r, AppendOptions{Origin: producer.Replication, NowMs: nowMs})
+	a, err = l.append(records, r, AppendOptions{Origin: producer.Replication, NowMs: nowMs})
+	return a, err == nil && l.flushDue(), err
 }
 
 // append writes checked batches with their final offsets; appending is held.

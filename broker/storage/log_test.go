@@ -7,6 +7,8 @@ import (
 	"net"
 	"testing"
 
+	pebblevfs "github.com/cockroachdb/pebble/v2/vfs"
+
 	"kvorum/config"
 	"kvorum/internal/kafka"
 	"kvorum/internal/vfs"
@@ -248,5 +250,42 @@ func TestSendsToConnections(t *testing.T) {
 	}
 	if open := l.files.Open(); open != 0 {
 		t.Fatalf("%d files are open", open)
+	}
+}
+
+// TestFlushMessages: where flush.messages is 1, a batch is on the disk when its append
+// returns, on the leader and on a follower, and so is the log's directory.
+func TestFlushMessages(t *testing.T) {
+	for name, add := range map[string]func(*Log, []byte) error{
+		"leader": func(l *Log, data []byte) error {
+			_, err := l.AppendLeader(data, 0, AppendOptions{NowMs: testNow})
+			return err
+		},
+		"follower": func(l *Log, data []byte) error {
+			v, _, err := batch.Next(data)
+			if err != nil {
+				return err
+			}
+			batch.Restamp(v, l.LogEnd(), 0)
+			_, err = l.AppendFollower(data, testNow)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			mem := pebblevfs.NewCrashableMem()
+			o := testOptions(t, mem, "/log")
+			o.Config.FlushMessages = 1
+			o.SyncParent = func() error { return vfs.SyncDir(mem, "/") }
+			l := mustOpen(t, o)
+			for i := range 3 {
+				if err := add(l, records(2, 100, testNow)); err != nil {
+					t.Fatal(err)
+				}
+				after := testOptions(t, mem.CrashClone(pebblevfs.CrashCloneCfg{}), "/log")
+				if end := mustOpen(t, after).LogEnd(); end != kafka.Offset(2*i+2) {
+					t.Errorf("after batch %d a loss of power leaves %d records, want %d", i, end, 2*i+2)
+				}
+			}
+		})
 	}
 }

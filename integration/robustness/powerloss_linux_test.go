@@ -16,6 +16,7 @@ import (
 const (
 	loseOneFull     = 40
 	loseSeveralFull = 15
+	loseAllFull     = 20
 )
 
 // powered is a six whose nodes' disks lose what was not synced when their power is taken.
@@ -26,7 +27,7 @@ type powered struct {
 }
 
 // startPowered starts one, with a planted bug ("" for none).
-func startPowered(t *testing.T, bug string) *powered {
+func startPowered(t *testing.T, bug string, properties map[string]string) *powered {
 	t.Helper()
 	p := &powered{}
 	top := t.TempDir() // on the device of the nodes' directories
@@ -35,7 +36,7 @@ func startPowered(t *testing.T, bug string) *powered {
 	}
 	p.six = startSixOf(t, cluster.PlantedBinary(t), func(host int) []string {
 		return []string{"env", "KVORUM_POWERLOSS=" + p.journals[host], "KVORUM_PLANTED=" + bug}
-	})
+	}, properties)
 	return p
 }
 
@@ -84,6 +85,13 @@ func (p *powered) loseSeveral() {
 	p.cutPower(slices.Concat(controllers, brokers), len(controllers)+1)
 }
 
+// flushed makes brokers fsync each batch before they count it: what it takes to lose all
+// page caches at once.
+var flushed = map[string]string{"log.flush.interval.messages": "1"}
+
+// loseAll takes it from all.
+func (p *powered) loseAll() { p.cutPower(p.random.Perm(sixNodes), sixNodes) }
+
 // TestPowerLoss takes the power from nodes under the load of TestSix, within the bound
 // under which nothing acknowledged may be lost: from fewer brokers at once than
 // min.insync.replicas, each time with all replicas in sync. 20 s for KVORUM_ROUNDS=20,
@@ -93,7 +101,19 @@ func TestPowerLoss(t *testing.T) {
 	share := func(full int) int { return max(1, full*rounds/200) }
 	plan := slices.Concat(slices.Repeat([]func(*powered){(*powered).loseOne}, share(loseOneFull)),
 		slices.Repeat([]func(*powered){(*powered).loseSeveral}, share(loseSeveralFull)))
-	p := startPowered(t, "")
+	losePower(t, nil, plan)
+}
+
+// TestPowerLossOfAll takes the power from all nodes at once, where each batch is fsynced
+// before it counts. 10 s for KVORUM_ROUNDS=20.
+func TestPowerLossOfAll(t *testing.T) {
+	losePower(t, flushed, slices.Repeat([]func(*powered){(*powered).loseAll}, max(1, loseAllFull*number(t, "KVORUM_ROUNDS", 2)/200)))
+}
+
+// losePower plays the losses of a plan in any order.
+func losePower(t *testing.T, properties map[string]string, plan []func(*powered)) {
+	t.Helper()
+	p := startPowered(t, "", properties)
 	p.random.Shuffle(len(plan), func(i, j int) { plan[i], plan[j] = plan[j], plan[i] })
 	for _, fault := range plan {
 		p.awaitInSync()
@@ -110,7 +130,7 @@ func TestPowerLoss(t *testing.T) {
 // TestPowerLossFindsABug lets brokers go on as who they were after a loss of power: one
 // of them then leads without what it lost, and the history must tell. 10 s.
 func TestPowerLossFindsABug(t *testing.T) {
-	p := startPowered(t, "resume after a power loss")
+	p := startPowered(t, "resume after a power loss", nil)
 	for range 20 {
 		p.awaitInSync()
 		p.load.finish() // the later times nothing is written, and what is not synced may still be lost

@@ -41,12 +41,12 @@ type six struct {
 // startSix starts the nodes and the clients, and waits until they work.
 func startSix(t *testing.T) *six {
 	t.Helper()
-	return startSixOf(t, "", nil)
+	return startSixOf(t, "", nil, nil)
 }
 
 // startSixOf starts nodes that run a binary ("" for this tree's), each under a command
 // of its own (nil for none).
-func startSixOf(t *testing.T, binary string, under func(host int) []string) *six {
+func startSixOf(t *testing.T, binary string, under func(host int) []string, more map[string]string) *six {
 	t.Helper()
 	s := &six{t: t, ctx: t.Context(), network: network.New(t, sixNodes), random: rand.New(rand.NewPCG(uint64(number(t, "KVORUM_SEED", 1)), 4))}
 	var places []cluster.Place
@@ -64,6 +64,7 @@ func startSixOf(t *testing.T, binary string, under func(host int) []string) *six
 	for _, c := range q.Controllers {
 		s.nodes = append(s.nodes, c.(*cluster.Node))
 	}
+	maps.Copy(timing, more)
 	brokers := q.StartKvorumBrokers(s.ctx, t, sixBrokers, timing)
 	s.nodes = append(s.nodes, brokers...)
 	var bootstrap []string
