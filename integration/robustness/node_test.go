@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -244,9 +245,15 @@ func (l *nodeLoad) live(ctx context.Context, name string, length time.Duration) 
 // acknowledged.
 func (l *nodeLoad) untilAfter(t *testing.T, moment time.Time) {
 	t.Helper()
-	if l.waitAfter(moment) < 0 {
-		t.Fatalf("no record and commit were acknowledged within %v; the last that were began at %v and %v, %v is the moment", recovery, l.written.Load(), l.committed.Load(), moment)
+	if l.waitAfter(moment) >= 0 {
+		return
 	}
+	var views []string
+	for _, address := range l.bootstrap {
+		views = append(views, inSync(t.Context(), address))
+	}
+	t.Fatalf("no record and commit were acknowledged within %v; the last that were began at %v and %v, %v is the moment; the brokers say\n%s",
+		recovery, l.written.Load(), l.committed.Load(), moment, strings.Join(views, "\n"))
 }
 
 // waitAfter is untilAfter and returns how long that took, -1 if it took too long.
