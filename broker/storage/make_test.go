@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,14 +90,14 @@ func TestNewLogsSurviveACrash(t *testing.T) {
 		o                 DirsOptions
 		appended, flushed [2]kafka.Offset
 		images, torn      int
-		looking           bool
+		looking           sync.Mutex // logs are closed side by side
 	)
 	look := func(op errorfs.Op) error {
-		if op.Kind.ReadOrWrite() != errorfs.OpIsWrite || looking || o.FS == nil {
+		if op.Kind.ReadOrWrite() != errorfs.OpIsWrite || o.FS == nil {
 			return nil
 		}
-		looking = true
-		defer func() { looking = false }()
+		looking.Lock()
+		defer looking.Unlock()
 		for _, percent := range []int{0, 30, 70, 100} {
 			images++
 			image := mem.CrashClone(pebblevfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(uint64(images), 1))})
@@ -113,7 +114,6 @@ func TestNewLogsSurviveACrash(t *testing.T) {
 	}
 	watched := errorfs.Wrap(mem, errorfs.InjectorFunc(look))
 	made := dirsOptions(t, watched, "/a")
-	made.RecoveryThreads = 1 // so that images are taken one at a time
 	d := mustOpenDirs(t, made)
 	o = made
 	steps := func(i int, l *Log) {
