@@ -24,6 +24,9 @@ func TestMigrateMany(t *testing.T) {
 		t.Skip("skipped: KVORUM_MIGRATION_PARTITIONS=20000 says how many")
 	}
 	const each = 500
+	if count < each || count%each != 0 {
+		t.Fatalf("KVORUM_MIGRATION_PARTITIONS=%d is no multiple of %d", count, each)
+	}
 	ctx := t.Context()
 	c := StartWith(ctx, t, 3, map[string]string{"zookeeper.session.timeout.ms": "18000", "offsets.topic.num.partitions": "5"})
 	adm := kadm.NewClient(c.Client(t, kgo.RetryTimeout(3*time.Minute)))
@@ -46,6 +49,15 @@ func TestMigrateMany(t *testing.T) {
 	active := q.Controllers[q.Active(ctx, t)].(*cluster.Node)
 	steps(t, active)
 	t.Logf("CreateTopics took %v", createTopic(ctx, t, adm, "in-dual-write"))
+	topics, err := adm.ListTopics(ctx)
+	if n := 0; err == nil {
+		topics.EachPartition(func(p kadm.PartitionDetail) { n++ })
+		if want := count + 2; n != want { // and those of in-dual-write
+			t.Errorf("%d partitions are there, want %d", n, want)
+		}
+	} else {
+		t.Error(err)
+	}
 	for _, n := range q.Controllers {
 		t.Logf("%v has %d MiB resident", n, n.(*cluster.Node).Process().ResidentBytes()>>20)
 	}
