@@ -248,12 +248,17 @@ func (l *nodeLoad) untilAfter(t *testing.T, moment time.Time) {
 	if l.waitAfter(moment) >= 0 {
 		return
 	}
-	var views []string
-	for _, address := range l.bootstrap {
-		views = append(views, inSync(t.Context(), address))
-	}
 	t.Fatalf("no record and commit were acknowledged within %v; the last that were began at %v and %v, %v is the moment; the brokers say\n%s",
-		recovery, l.written.Load(), l.committed.Load(), moment, strings.Join(views, "\n"))
+		recovery, l.written.Load(), l.committed.Load(), moment, l.views(t.Context()))
+}
+
+// views are what each broker says of its partitions.
+func (l *nodeLoad) views(ctx context.Context) string {
+	var all []string
+	for _, address := range l.bootstrap {
+		all = append(all, inSync(ctx, address))
+	}
+	return strings.Join(all, "\n")
 }
 
 // waitAfter is untilAfter and returns how long that took, -1 if it took too long.

@@ -169,7 +169,7 @@ func (s *six) tell(kind, what string, do func()) {
 	c := chapter{kind: kind, what: what, at: began.Sub(s.began), lasted: ended.Sub(began), again: -1}
 	s.story = append(s.story, c)
 	if waited := s.load.waitAfter(ended); waited < 0 {
-		s.t.Fatalf("no record and commit were acknowledged within %v\n%s", recovery, s.report())
+		s.t.Fatalf("no record and commit were acknowledged within %v\n%s\nthe brokers say\n%s", recovery, s.report(), s.load.views(s.ctx))
 	} else {
 		s.story[len(s.story)-1].again, s.story[len(s.story)-1].gap = waited, s.load.refused.takeGap()
 	}
