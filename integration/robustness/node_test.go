@@ -2,6 +2,7 @@ package robustness
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"kvorum/integration/cluster"
@@ -138,7 +140,7 @@ func startNodeLoad(ctx context.Context, t *testing.T, configs map[string]*string
 		t.Fatal(err)
 	}
 	defer client.Close()
-	if _, err := kadm.NewClient(client).CreateTopic(ctx, partitions, int16(len(bootstrap)), configs, recordsTopic); err != nil {
+	if _, err := kadm.NewClient(client).CreateTopic(ctx, partitions, int16(len(bootstrap)), configs, recordsTopic); err != nil && !errors.Is(err, kerr.TopicAlreadyExists) { // an election took the answer, and the client asked again
 		t.Fatal(err)
 	}
 	ctx, l.stop = context.WithCancel(ctx)
