@@ -76,11 +76,7 @@ func (b *Broker) electCoordinators(c *image.Changes) {
 		if t.New == nil {
 			deleted[t.Old.Name] = t.Old.ID
 		}
-		topic := t.New
-		if topic == nil {
-			topic = t.Old
-		}
-		if topic.Name != coordinator.Topic {
+		if t.Either().Name != coordinator.Topic {
 			continue
 		}
 		if t.New == nil {

@@ -73,10 +73,7 @@ func (p *publisher) confirm() {
 func (p *publisher) configs(c *image.Changes, im *image.Image) {
 	self := strconv.Itoa(int(p.broker.cfg.Node.ID))
 	for change := range c.Configs() {
-		r := change.New
-		if r == nil {
-			r = change.Old
-		}
+		r := change.Either()
 		if r.Resource.Type == image.ResourceBroker && (r.Resource.Name == "" || r.Resource.Name == self) {
 			layers := p.broker.layersOf(im)
 			p.broker.layers.Store(layers)

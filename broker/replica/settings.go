@@ -66,7 +66,7 @@ func (s *settings) of(topic string) *setting {
 func (ps *Partitions) reconfigure(c *image.Changes, im *image.Image, set *settings) {
 	topics, all := map[string]bool{}, false
 	for r := range c.Configs() {
-		resource := configured(r)
+		resource := r.Either().Resource
 		switch {
 		case resource.Type == image.ResourceTopic:
 			topics[resource.Name] = true
@@ -76,7 +76,7 @@ func (ps *Partitions) reconfigure(c *image.Changes, im *image.Image, set *settin
 	}
 	brokers := map[kafka.BrokerID]bool{}
 	for b := range c.Brokers() {
-		if id := registered(b); id != ps.self {
+		if id := b.Either().ID; id != ps.self {
 			brokers[id] = true
 		}
 	}
@@ -93,20 +93,6 @@ func (ps *Partitions) reconfigure(c *image.Changes, im *image.Image, set *settin
 		}
 		ps.refresh(p, im, set, configs, brokers)
 	}
-}
-
-func configured(c image.Change[image.ResourceConfig]) image.Resource {
-	if c.New != nil {
-		return c.New.Resource
-	}
-	return c.Old.Resource
-}
-
-func registered(c image.Change[image.Broker]) kafka.BrokerID {
-	if c.New != nil {
-		return c.New.ID
-	}
-	return c.Old.ID
 }
 
 // refresh tells one partition of another configuration, or of a change of a

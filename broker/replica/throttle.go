@@ -127,7 +127,7 @@ func (ps *Partitions) throttle(c *image.Changes, set *settings) {
 	for _, t := range []*throttle{ps.sending, ps.fetching} {
 		t.bound(set)
 		for r := range c.Configs() {
-			if resource := configured(r); resource.Type == image.ResourceTopic {
+			if resource := r.Either().Resource; resource.Type == image.ResourceTopic {
 				t.take(resource.Name, r.New, ps.self)
 			}
 		}

@@ -37,6 +37,14 @@ type Change[V any] struct {
 	Old, New *V
 }
 
+// Either is the new value, or the old one of what is gone: what a change is of.
+func (c Change[V]) Either() *V {
+	if c.New != nil {
+		return c.New
+	}
+	return c.Old
+}
+
 // TopicChange is a topic before and after. A topic that was deleted and made
 // again under its name is two changes, with different ids.
 type TopicChange struct {

@@ -88,13 +88,13 @@ func Changed(c *image.Changes, o WriteOptions) Wanted {
 		w.topicChange(t)
 	}
 	for ch := range c.Configs() {
-		w.config(either(ch).Resource)
+		w.config(ch.Either().Resource)
 	}
 	for ch := range c.ScramCredentials() {
-		w.entity(userEntity(either(ch).User))
+		w.entity(userEntity(ch.Either().User))
 	}
 	for ch := range c.ClientQuotas() {
-		w.entity(either(ch).Entity)
+		w.entity(ch.Either().Entity)
 	}
 	if c.ProducerIDs() {
 		w.producerIDs()
@@ -116,14 +116,6 @@ func Changed(c *image.Changes, o WriteOptions) Wanted {
 		}
 	}
 	return w.out
-}
-
-// either is the new value of a change, or the old one of what is gone.
-func either[V any](c image.Change[V]) *V {
-	if c.New != nil {
-		return c.New
-	}
-	return c.Old
 }
 
 func userEntity(user string) image.QuotaEntity {
