@@ -32,7 +32,7 @@ inter.broker.listener.name=PLAINTEXT
 `
 
 // authorizing is a controller with an authorizer, and a secret for tokens.
-const authorizing = one + "authorizer.class.name=" + standardAuthorizer + "\ndelegation.token.secret.key=s\n"
+const authorizing = one + "authorizer.class.name=" + StandardAuthorizer + "\ndelegation.token.secret.key=s\n"
 
 // shownElsewhere are keys that no other value of this kind of node shows.
 var shownElsewhere = map[string]string{
@@ -53,7 +53,7 @@ var shownElsewhere = map[string]string{
 // special are keys whose base is another, or whose value has a form.
 var special = map[string]struct{ base, value string }{
 	"advertised.listeners":             {both, "PLAINTEXT://elsewhere:9092"},
-	"authorizer.class.name":            {one, standardAuthorizer},
+	"authorizer.class.name":            {one, StandardAuthorizer},
 	"super.users":                      {authorizing, "User:a"},
 	"allow.everyone.if.no.acl.found":   {authorizing, "true"},
 	"delegation.token.max.lifetime.ms": {authorizing, "7"},

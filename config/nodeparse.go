@@ -10,9 +10,6 @@ import (
 	"kvorum/internal/kafka"
 )
 
-// standardAuthorizer is the one authorizer there is.
-const standardAuthorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
-
 // maxErrors bounds what a wrong file (a log, a picture) is answered with.
 const maxErrors = 100
 
@@ -293,14 +290,14 @@ func (p *nodeParser) directories(n *Node) {
 }
 
 func (p *nodeParser) authorization(n *Node) {
-	switch class := p.value("authorizer.class.name").Text; class {
-	case "":
-	case standardAuthorizer:
+	switch class := p.value("authorizer.class.name").Text; {
+	case class == "":
+	case class == StandardAuthorizer:
 		n.Authorizer = true
-	case "kafka.security.authorizer.AclAuthorizer", "kafka.security.auth.SimpleAclAuthorizer":
-		p.fail("authorizer.class.name", "authorizer.class.name=%s kept its ACLs in ZooKeeper; use %s", class, standardAuthorizer)
+	case KeepsACLsInZooKeeper(class):
+		p.fail("authorizer.class.name", "authorizer.class.name=%s kept its ACLs in ZooKeeper; use %s", class, StandardAuthorizer)
 	default:
-		p.fail("authorizer.class.name", "authorizer.class.name=%s: there is no such authorizer here; use %s, or leave it empty for none", class, standardAuthorizer)
+		p.fail("authorizer.class.name", "authorizer.class.name=%s: there is no such authorizer here; use %s, or leave it empty for none", class, StandardAuthorizer)
 	}
 	for _, user := range strings.Split(p.value("super.users").Text, ";") {
 		user = strings.TrimSpace(user)

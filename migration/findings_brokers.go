@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"kvorum/config"
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog/image"
 	"kvorum/migration/brokerconfig"
@@ -102,7 +103,6 @@ func checkLogDirs(f *Facts) []Finding {
 }
 
 func checkAuthorizer(f *Facts) []Finding {
-	const acl = "kafka.security.authorizer.AclAuthorizer"
 	var out []Finding
 	classes := map[string]bool{}
 	for i := range f.Brokers {
@@ -115,7 +115,7 @@ func checkAuthorizer(f *Facts) []Finding {
 		switch {
 		case class == "" && len(f.Snapshot.ACLs) > 0:
 			out = append(out, Finding{"authorizer", Note, "ZooKeeper has ACLs, but the brokers have no authorizer: the ACLs are converted and enforced by nobody, as now", ""})
-		case class == "", class == "kafka.security.auth.SimpleAclAuthorizer", class == acl:
+		case class == "", config.KeepsACLsInZooKeeper(class):
 		default:
 			out = append(out, Finding{"authorizer", Blocker, "authorizer.class.name is " + class + ": what it decides by is not in ZooKeeper's ACLs and is not converted", "find out how this authorizer works without ZooKeeper"})
 		}

@@ -10,13 +10,12 @@ import (
 )
 
 const (
-	migrationEnable    = "zookeeper.metadata.migration.enable"
-	listenerNames      = "controller.listener.names"
-	protocolMap        = "listener.security.protocol.map"
-	authorizer         = "authorizer.class.name"
-	standardAuthorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
-	voters             = "controller.quorum.voters"
-	bootstrapServers   = "controller.quorum.bootstrap.servers"
+	migrationEnable  = "zookeeper.metadata.migration.enable"
+	listenerNames    = "controller.listener.names"
+	protocolMap      = "listener.security.protocol.map"
+	authorizer       = "authorizer.class.name"
+	voters           = "controller.quorum.voters"
+	bootstrapServers = "controller.quorum.bootstrap.servers"
 )
 
 // file is the properties of a broker, as they are read.

@@ -27,9 +27,6 @@ const (
 	unknownWhy    = "no key of Kafka's: kept for what reads it (a plug-in)"
 )
 
-// aclAuthorizers keep their ACLs in ZooKeeper.
-var aclAuthorizers = []string{"kafka.security.authorizer.AclAuthorizer", "kafka.security.auth.SimpleAclAuthorizer"}
-
 // zooKeeper decides on a line for migration mode, in which nearly all stays.
 func (f *file) zooKeeper(n Note, p config.Property) Note {
 	switch {
@@ -47,7 +44,7 @@ func (f *file) zooKeeper(n Note, p config.Property) Note {
 	case p.Name == "broker.id.generation.enable" && p.Value == "true":
 		n.Why = "without effect beside broker.id"
 	case p.Name == authorizer:
-		if p.Value != "" && !slices.Contains(aclAuthorizers, p.Value) {
+		if p.Value != "" && !config.KeepsACLsInZooKeeper(p.Value) {
 			return n.refused("what this authorizer decides by is not in ZooKeeper's ACLs: find out how it works without ZooKeeper", true)
 		}
 	default:
@@ -103,13 +100,13 @@ func zooKeeperOnly(key string) string {
 
 // apache decides on a line for Apache's broker in KRaft mode.
 func apache(n Note, p config.Property) Note {
-	if p.Name != authorizer || p.Value == "" || p.Value == standardAuthorizer {
+	if p.Name != authorizer || p.Value == "" || p.Value == config.StandardAuthorizer {
 		return controllersPart(n, p)
 	}
-	if !slices.Contains(aclAuthorizers, p.Value) {
+	if !config.KeepsACLsInZooKeeper(p.Value) {
 		return n.refused("what this authorizer decides by is not in ZooKeeper's ACLs: find out how it works without ZooKeeper", true)
 	}
-	n.Action, n.value, n.To, n.Why = Changed, standardAuthorizer, standardAuthorizer, "its ACLs are in the metadata log now, and the controllers change them: their files need this authorizer and super.users too"
+	n.Action, n.value, n.To, n.Why = Changed, config.StandardAuthorizer, config.StandardAuthorizer, "its ACLs are in the metadata log now, and the controllers change them: their files need this authorizer and super.users too"
 	return n
 }
 
