@@ -152,23 +152,34 @@ func parseListener(entry string) (Listener, error) {
 // protocol refuses listeners that would need TLS or SASL. A controller
 // listener that the default map does not name is PLAINTEXT, as with Apache.
 func (p *nodeParser) protocol(name string) {
-	for _, entry := range splitList(p.value("listener.security.protocol.map").Text) {
-		listener, protocol, ok := strings.Cut(entry, ":")
-		if !ok {
-			p.fail("listener.security.protocol.map", "listener.security.protocol.map: %q is not of the form NAME:PROTOCOL", entry)
+	const key = "listener.security.protocol.map"
+	for _, entry := range splitList(p.value(key).Text) {
+		if !strings.Contains(entry, ":") {
+			p.fail(key, "%s: %q is not of the form NAME:PROTOCOL", key, entry)
 			return
 		}
-		if strings.ToUpper(strings.TrimSpace(listener)) != name {
-			continue
-		}
-		if protocol = strings.ToUpper(strings.TrimSpace(protocol)); protocol != "PLAINTEXT" {
-			p.fail("listener.security.protocol.map", "listener %s: %s is not supported by this release; use PLAINTEXT on a network that you trust", name, protocol)
-		}
-		return
 	}
-	if p.set("listener.security.protocol.map") {
-		p.fail("listener.security.protocol.map", "listener.security.protocol.map does not name the listener %s", name)
+	switch protocol := p.mapped(name); protocol {
+	case "PLAINTEXT":
+	case "":
+		if p.set(key) {
+			p.fail(key, "%s does not name the listener %s", key, name)
+		}
+	default:
+		p.fail(key, "listener %s: %s is not supported by this release; use PLAINTEXT on a network that you trust", name, protocol)
 	}
+}
+
+// mapped is the protocol, in capitals, that listener.security.protocol.map gives a
+// listener; empty if it names none for it.
+func (p *nodeParser) mapped(name string) string {
+	for _, entry := range splitList(p.value("listener.security.protocol.map").Text) {
+		listener, protocol, _ := strings.Cut(entry, ":")
+		if strings.EqualFold(strings.TrimSpace(listener), name) {
+			return strings.ToUpper(strings.TrimSpace(protocol))
+		}
+	}
+	return ""
 }
 
 func (p *nodeParser) connections(n *Node) {

@@ -2,7 +2,6 @@ package config
 
 import (
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -68,12 +67,9 @@ func (p *nodeParser) zooKeeper(n *Node) {
 // speaksPlaintext refuses a listener of the brokers that would need TLS or SASL, as far
 // as a controller's own file knows it: the brokers' registrations say the same later.
 func (p *nodeParser) speaksPlaintext(listener string) {
-	for _, entry := range splitList(p.value("listener.security.protocol.map").Text) {
-		name, protocol, _ := strings.Cut(entry, ":")
-		if strings.EqualFold(strings.TrimSpace(name), listener) && !strings.EqualFold(strings.TrimSpace(protocol), "PLAINTEXT") {
-			p.fail("inter.broker.listener.name", "the brokers' listener %s speaks %s: controllers speak PLAINTEXT only to brokers in ZooKeeper mode; "+
-				"give every broker a PLAINTEXT listener on a network that you trust, and name it with inter.broker.listener.name", listener, protocol)
-		}
+	if protocol := p.mapped(listener); protocol != "" && protocol != "PLAINTEXT" {
+		p.fail("inter.broker.listener.name", "the brokers' listener %s speaks %s: controllers speak PLAINTEXT only to brokers in ZooKeeper mode; "+
+			"give every broker a PLAINTEXT listener on a network that you trust, and name it with inter.broker.listener.name", listener, protocol)
 	}
 }
 
