@@ -58,8 +58,6 @@ type Broker struct {
 	// Fetch is how followers fetch.
 	Fetch FetchRules
 
-	// RecoveryThreads is how many logs of one directory are opened at a time.
-	RecoveryThreads int
 	// FetchMaxBytes bounds the answer to one Fetch, FetchSessions the fetch
 	// sessions that are remembered, DescribedPartitions the partitions in one answer
 	// to DescribeTopicPartitions.
@@ -110,14 +108,11 @@ type GroupRules struct {
 	CommitTimeout                        time.Duration
 }
 
-// LogRules say how often the chores of the log directories are done, and how long
-// a producer is remembered that sends nothing.
+// LogRules say how often the chores of the log directories are done.
 type LogRules struct {
 	HighWatermark, RecoveryPoint, LogStart time.Duration // checkpoints
 	Retention, FirstRetention              time.Duration // checks
 	ProducerCheck                          time.Duration // for producers that are expired
-	ProducerExpiration                     time.Duration
-	Cleaner                                CleanerRules
 }
 
 // CleanerRules say how logs are compacted.
@@ -181,15 +176,12 @@ func (p *nodeParser) broker(n *Node) {
 		LogStart: p.millis("log.flush.start.offset.checkpoint.interval.ms"), Retention: p.millis("log.retention.check.interval.ms"),
 		FirstRetention: p.millis("log.initial.task.delay.ms"), ProducerCheck: p.millis("producer.id.expiration.check.interval.ms"),
 	}
-	running := p.layers.Running()
-	b.Logs.Cleaner, b.Logs.ProducerExpiration = running.Cleaner, running.ProducerExpiration
 	b.ReplicaLagMax = p.millis("replica.lag.time.max.ms")
 	b.Fetch = FetchRules{
-		Fetchers: running.Fetchers, MaxBytes: int32(p.int("replica.fetch.max.bytes")), AnswerBytes: int32(p.int("replica.fetch.response.max.bytes")),
+		Fetchers: p.layers.Running().Fetchers, MaxBytes: int32(p.int("replica.fetch.max.bytes")), AnswerBytes: int32(p.int("replica.fetch.response.max.bytes")),
 		MinBytes: int32(p.int("replica.fetch.min.bytes")), MaxWait: p.millis("replica.fetch.wait.max.ms"),
 		Backoff: p.millis("replica.fetch.backoff.ms"), Timeout: p.millis("replica.socket.timeout.ms"),
 	}
-	b.RecoveryThreads = running.RecoveryThreads
 	b.FetchMaxBytes, b.FetchSessions = p.int("fetch.max.bytes"), p.int("max.incremental.fetch.session.cache.slots")
 	b.DescribedPartitions = p.int("max.request.partition.size.limit")
 	b.ServeWithoutQuorum = p.value("kvorum.serve.without.quorum").Bool
