@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -108,13 +107,11 @@ func (f *metadataFetch) request() *kmsg.FetchRequest {
 	part.CurrentLeaderEpoch, part.FetchOffset, part.LastFetchedEpoch = int32(f.epoch), int64(f.end.Offset), int32(f.end.Epoch)
 	part.LogStartOffset, part.PartitionMaxBytes = -1, fetchedBytes
 	topic := kmsg.NewFetchRequestTopic()
-	topic.Topic, topic.TopicID = metadataTopicName, kafka.MetadataTopicID
+	topic.Topic, topic.TopicID = kafka.MetadataTopic, kafka.MetadataTopicID
 	topic.Partitions = append(topic.Partitions, part)
 	req.Topics = append(req.Topics, topic)
 	return req
 }
-
-const metadataTopicName = "__cluster_metadata"
 
 // keep appends what is committed of an answer.
 func (f *metadataFetch) keep(part *kmsg.FetchResponseTopicPartition) (done bool, err error) {
@@ -196,7 +193,7 @@ func (f *metadataFetch) piece(ctx context.Context, address string, id kafka.Epoc
 	part.CurrentLeaderEpoch, part.Position = int32(f.epoch), position
 	part.SnapshotID.EndOffset, part.SnapshotID.Epoch = int64(id.Offset), int32(id.Epoch)
 	topic := kmsg.NewFetchSnapshotRequestTopic()
-	topic.Topic = metadataTopicName
+	topic.Topic = kafka.MetadataTopic
 	topic.Partitions = append(topic.Partitions, part)
 	req.Topics = append(req.Topics, topic)
 	resp, err := ask[*kmsg.FetchSnapshotResponse](ctx, address, f.timeout, req)
@@ -216,6 +213,5 @@ func (f *metadataFetch) piece(ctx context.Context, address string, id kafka.Epoc
 	if answer.Position != position || len(answer.Bytes) == 0 {
 		return nil, fmt.Errorf("%d bytes at position %d came, asked for was position %d", len(answer.Bytes), answer.Position, position)
 	}
-	answer.Bytes = slices.Clone(answer.Bytes)
 	return answer, nil
 }

@@ -109,7 +109,7 @@ func askOwn(ctx context.Context, address string, timeout time.Duration, req kmsg
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })() // ends what waits
-	client := "kvorum-cli"
+	client := clientID
 	const correlation = 1
 	if _, err := conn.Write(protocol.AppendRequest(nil, correlation, &client, req)); err != nil {
 		return err

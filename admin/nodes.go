@@ -143,7 +143,7 @@ func (n *NodeState) readProcess(r io.Reader) error {
 }
 
 // getFrom reads one page of a node. 503 is an answer, too: of one that is not well.
-func getFrom(ctx context.Context, address, path string, read func(io.Reader) error) (err error) {
+func getFrom(ctx context.Context, address, path string, read func(io.Reader) error) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
 	if err != nil {
 		return fmt.Errorf("ask node %s: %w", address, err)

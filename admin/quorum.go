@@ -115,7 +115,7 @@ func quorumFrom(ctx context.Context, address string, controllers bool, timeout t
 	}
 	req := kmsg.NewPtrDescribeQuorumRequest()
 	topic := kmsg.NewDescribeQuorumRequestTopic()
-	topic.Topic = "__cluster_metadata"
+	topic.Topic = kafka.MetadataTopic
 	topic.Partitions = append(topic.Partitions, kmsg.NewDescribeQuorumRequestTopicPartition())
 	req.Topics = append(req.Topics, topic)
 	resp, err := ask[*kmsg.DescribeQuorumResponse](ctx, address, timeout, req)
@@ -168,7 +168,7 @@ func (status *QuorumStatus) fill(p *kmsg.DescribeQuorumResponseTopicPartition, a
 // ask sends one request to one controller and returns its answer.
 func ask[S kmsg.Response](ctx context.Context, address string, timeout time.Duration, req kmsg.Request) (S, error) {
 	var none S
-	client, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.RequestRetries(0), kgo.ClientID("kvorum-cli"), kgo.DialTimeout(timeout))
+	client, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.RequestRetries(0), kgo.ClientID(clientID), kgo.DialTimeout(timeout))
 	if err != nil {
 		return none, err
 	}

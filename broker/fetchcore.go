@@ -224,7 +224,7 @@ func (c *fetchCore) snapshotRequest() *kmsg.FetchSnapshotRequest {
 	part.SnapshotID.EndOffset, part.SnapshotID.Epoch = int64(c.download.id.Offset), int32(c.download.id.Epoch)
 	part.Position, part.ReplicaDirectoryID = c.download.position, c.cfg.directory
 	topic := kmsg.NewFetchSnapshotRequestTopic()
-	topic.Topic = metadataTopic
+	topic.Topic = kafka.MetadataTopic
 	topic.Partitions = append(topic.Partitions, part)
 	req.Topics = append(req.Topics, topic)
 	return req

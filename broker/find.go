@@ -174,11 +174,8 @@ func newMetadataFetch(clusterID string) *kmsg.FetchRequest {
 	part := kmsg.NewFetchRequestTopicPartition()
 	part.CurrentLeaderEpoch, part.LastFetchedEpoch, part.LogStartOffset = 0, 0, -1
 	topic := kmsg.NewFetchRequestTopic()
-	topic.Topic, topic.TopicID = metadataTopic, kafka.MetadataTopicID
+	topic.Topic, topic.TopicID = kafka.MetadataTopic, kafka.MetadataTopicID
 	topic.Partitions = append(topic.Partitions, part)
 	req.Topics = append(req.Topics, topic)
 	return req
 }
-
-// metadataTopic is the name of the metadata log's only partition's topic.
-const metadataTopic = "__cluster_metadata"

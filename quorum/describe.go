@@ -7,9 +7,6 @@ import (
 	"kvorum/protocol/errors"
 )
 
-// metadataTopic is the only topic that controllers serve.
-const metadataTopic = "__cluster_metadata"
-
 // observerTimeoutMs is how long a replica that stopped fetching is still
 // described (LeaderState.OBSERVER_SESSION_TIMEOUT_MS).
 const observerTimeoutMs = 300_000
@@ -65,7 +62,7 @@ func describeQuorumElsewhere(req *kmsg.DescribeQuorumRequest) *kmsg.DescribeQuor
 func (c *Core) describeQuorumPartition(topic string, partition int32) kmsg.DescribeQuorumResponseTopicPartition {
 	p := kmsg.NewDescribeQuorumResponseTopicPartition()
 	p.Partition = partition
-	if topic != metadataTopic || partition != 0 {
+	if topic != kafka.MetadataTopic || partition != 0 {
 		p.ErrorCode = int16(errors.UnknownTopicOrPartition)
 		return p
 	}

@@ -55,7 +55,7 @@ func (c *Controller) fetch(ctx context.Context, listener string, req *kmsg.Fetch
 		}
 	}
 	topic := kmsg.NewFetchResponseTopic()
-	topic.Topic, topic.TopicID = metadataTopic, kafka.MetadataTopicID
+	topic.Topic, topic.TopicID = kafka.MetadataTopic, kafka.MetadataTopicID
 	topic.Partitions = append(topic.Partitions, answer)
 	resp.Topics = append(resp.Topics, topic)
 	if e, ok := c.endpointOf(kafka.NodeID(answer.CurrentLeader.LeaderID), listener); ok {
@@ -90,7 +90,7 @@ func (c *Controller) fetchPartition(req *kmsg.FetchRequest) (*kmsg.FetchRequestT
 		return nil, errors.InvalidRequest
 	}
 	t := &req.Topics[0]
-	if req.Version >= 13 && kafka.TopicID(t.TopicID) != kafka.MetadataTopicID || req.Version < 13 && t.Topic != metadataTopic {
+	if req.Version >= 13 && kafka.TopicID(t.TopicID) != kafka.MetadataTopicID || req.Version < 13 && t.Topic != kafka.MetadataTopic {
 		return nil, errors.InvalidRequest
 	}
 	return &t.Partitions[0], errors.None

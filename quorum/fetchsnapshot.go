@@ -22,7 +22,7 @@ func (c *Controller) fetchSnapshot(listener string, req *kmsg.FetchSnapshotReque
 	part := &req.Topics[0].Partitions[0]
 	answer := kmsg.NewFetchSnapshotResponseTopicPartition()
 	answer.Partition = part.Partition
-	if req.Topics[0].Topic != metadataTopic || part.Partition != 0 {
+	if req.Topics[0].Topic != kafka.MetadataTopic || part.Partition != 0 {
 		answer.ErrorCode = int16(errors.UnknownTopicOrPartition)
 	} else {
 		c.snapshotPiece(&answer, part, int(req.MaxBytes))

@@ -130,7 +130,7 @@ func simDescribeQuorum() *kmsg.DescribeQuorumRequest {
 	req := kmsg.NewPtrDescribeQuorumRequest()
 	req.Version = 2
 	t := kmsg.NewDescribeQuorumRequestTopic()
-	t.Topic = metadataTopic
+	t.Topic = kafka.MetadataTopic
 	t.Partitions = append(t.Partitions, kmsg.NewDescribeQuorumRequestTopicPartition())
 	req.Topics = append(req.Topics, t)
 	return req

@@ -45,7 +45,7 @@ func (w *wired) snapshotPiece(id kafka.EpochOffset, position int64, maxBytes int
 	p.CurrentLeaderEpoch, p.Position = int32(w.ctl.State().Epoch), position
 	p.SnapshotID.EndOffset, p.SnapshotID.Epoch = int64(id.Offset), int32(id.Epoch)
 	topic := kmsg.NewFetchSnapshotRequestTopic()
-	topic.Topic = metadataTopic
+	topic.Topic = kafka.MetadataTopic
 	topic.Partitions = append(topic.Partitions, p)
 	req.Topics = append(req.Topics, topic)
 	if change != nil {

@@ -154,7 +154,7 @@ func (w *wired) fetchRequest(version int16, offset kafka.Offset, epoch kafka.Lea
 	req.ReplicaID, req.ReplicaState.ID, req.ReplicaState.Epoch = 1, 1, -1
 	req.MaxBytes, req.SessionEpoch = 8<<20, -1
 	topic := kmsg.NewFetchRequestTopic()
-	topic.Topic, topic.TopicID = metadataTopic, kafka.MetadataTopicID
+	topic.Topic, topic.TopicID = kafka.MetadataTopic, kafka.MetadataTopicID
 	p := kmsg.NewFetchRequestTopicPartition()
 	p.CurrentLeaderEpoch, p.FetchOffset, p.LastFetchedEpoch, p.LogStartOffset = int32(w.ctl.State().Epoch), int64(offset), int32(epoch), -1
 	topic.Partitions = append(topic.Partitions, p)

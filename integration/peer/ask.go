@@ -9,6 +9,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"kvorum/internal/kafka"
 )
 
 // askPatience bounds one question to one server.
@@ -50,7 +52,7 @@ func DescribeQuorum(ctx context.Context, address string) (top, partition, err er
 	err = Ask(ctx, address, func(ctx context.Context, b *kgo.Broker) error {
 		req := kmsg.NewPtrDescribeQuorumRequest()
 		topic := kmsg.NewDescribeQuorumRequestTopic()
-		topic.Topic = "__cluster_metadata"
+		topic.Topic = kafka.MetadataTopic
 		topic.Partitions = append(topic.Partitions, kmsg.NewDescribeQuorumRequestTopicPartition())
 		req.Topics = append(req.Topics, topic)
 		resp, err := req.RequestWith(ctx, b)

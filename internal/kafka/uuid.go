@@ -23,11 +23,15 @@ type DirectoryID = UUID
 // half 0 and least significant half below 100 (Uuid.RESERVED).
 const reservedBelow = 100
 
+// MetadataTopic is the name under which the metadata log is fetched; its only
+// partition is 0 (Topic.CLUSTER_METADATA_TOPIC_NAME).
+const MetadataTopic = "__cluster_metadata"
+
 var (
 	// ZeroUUID is the absent id; as a directory it reads MIGRATING
 	// (DirectoryId.MIGRATING): the replica's directory is not known yet.
 	ZeroUUID UUID
-	// MetadataTopicID is the topic id of __cluster_metadata.
+	// MetadataTopicID is the topic id of MetadataTopic.
 	MetadataTopicID = reservedUUID(1)
 	// DirectoryMigrating, DirectoryUnassigned and DirectoryLost are the reserved
 	// directory ids (DirectoryId).

@@ -73,8 +73,8 @@ func (c *topicCreation) admit(name string, count map[string]int, clusterWide boo
 	switch {
 	case count[name] != 1:
 		return errors.New(errors.InvalidRequest, "Duplicate topic name.")
-	case name == metadataTopic:
-		return errors.New(errors.InvalidRequest, "Creation of internal topic %s is prohibited.", metadataTopic)
+	case name == kafka.MetadataTopic:
+		return errors.New(errors.InvalidRequest, "Creation of internal topic %s is prohibited.", kafka.MetadataTopic)
 	case !clusterWide && !c.in.Caller.may(opCreate, resourceTopic, name):
 		return errors.New(errors.TopicAuthorizationFailed, "Authorization failed.")
 	}

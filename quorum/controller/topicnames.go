@@ -6,9 +6,6 @@ import (
 	"kvorum/metadatalog/image"
 )
 
-// metadataTopic is the metadata log itself, which no one creates.
-const metadataTopic = "__cluster_metadata"
-
 // collidingTopic returns an existing topic whose name differs from name only in
 // '.' against '_' (metric names cannot tell such topics apart), or name itself
 // if it exists. It walks the names as a trie that branches at every '.' and

@@ -80,7 +80,7 @@ func (b *Broker) fetch(leaderEpoch, epoch int32) *kmsg.FetchRequest {
 	part.CurrentLeaderEpoch, part.FetchOffset, part.LastFetchedEpoch = leaderEpoch, b.offset.Load(), epoch
 	part.ReplicaDirectoryID = b.directory
 	topic := kmsg.NewFetchRequestTopic()
-	topic.Topic, topic.TopicID = "__cluster_metadata", kafka.MetadataTopicID
+	topic.Topic, topic.TopicID = kafka.MetadataTopic, kafka.MetadataTopicID
 	topic.Partitions = append(topic.Partitions, part)
 	req.Topics = append(req.Topics, topic)
 	return req
