@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"kvorum/internal/clock"
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog/nodedir"
 )
@@ -80,10 +81,8 @@ func (r *Replace) quorum(ctx context.Context) (*QuorumStatus, error) {
 		if err == nil || r.Bootstrap == "" {
 			return status, err
 		}
-		select {
-		case <-ctx.Done():
+		if !clock.Rest(ctx, askAgain) {
 			return nil, err
-		case <-time.After(askAgain):
 		}
 	}
 }

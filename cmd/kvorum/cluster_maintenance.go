@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvorum/admin"
+	"kvorum/internal/clock"
 )
 
 func clusterMaintenance(flags *brokerFlags) *cobra.Command {
@@ -118,10 +119,8 @@ func carryOut(ctx context.Context, cmd *cobra.Command, c *admin.Cluster, m *admi
 			return m, failed
 		}
 		p.say("%d leaders to move, broker %d leads %d partitions", held, m.Broker, m.Leads)
-		select {
-		case <-ctx.Done():
+		if !clock.Rest(ctx, lookEvery) {
 			return nil, fmt.Errorf("%d leaders were not moved yet: %w", held, ctx.Err())
-		case <-time.After(lookEvery):
 		}
 	}
 }

@@ -5,42 +5,19 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"kvorum/admin"
+	"kvorum/internal/clock"
 	"kvorum/migration/driver"
 	migrating "kvorum/migration/progress"
 	"kvorum/protocol"
 )
 
-// migrationControllers are the flags of the commands that ask controllers.
-type migrationControllers struct {
-	bootstrap string
-	timeout   time.Duration
-}
-
-func (m *migrationControllers) add(cmd *cobra.Command, timeout time.Duration) {
-	cmd.Flags().StringVar(&m.bootstrap, "bootstrap-controller", "127.0.0.1:9093", "controllers to ask, all of them, HOST:PORT separated by commas; a profile may name others")
-	cmd.Flags().DurationVar(&m.timeout, "timeout", timeout, "how long to wait for the answer")
-}
-
-// resolve takes the controllers of the chosen profile, unless the flag names some.
-func (m *migrationControllers) resolve(cmd *cobra.Command) error {
-	if cmd.Flags().Changed("bootstrap-controller") {
-		return nil
-	}
-	p, err := chosenProfile("")
-	if err == nil && len(p.Controllers) > 0 {
-		m.bootstrap = strings.Join(p.Controllers, ",")
-	}
-	return err
-}
-
 func migrateStatus() *cobra.Command {
-	var m migrationControllers
+	var m controllerFlags
 	var out output
 	var watch bool
 	cmd := &cobra.Command{
@@ -53,7 +30,7 @@ func migrateStatus() *cobra.Command {
 				return err
 			}
 			if watch {
-				return m.watch(cmd, &out)
+				return watchMigration(cmd, &m, &out)
 			}
 			p, _, err := admin.MigrationProgress(cmd.Context(), m.bootstrap, m.timeout)
 			if err != nil {
@@ -87,7 +64,7 @@ const watchPause = time.Second
 
 // watch shows each status that differs from the last. An answer that fails is shown
 // and asked for again: controllers come and go in a migration.
-func (m *migrationControllers) watch(cmd *cobra.Command, out *output) error {
+func watchMigration(cmd *cobra.Command, m *controllerFlags, out *output) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 	defer stop()
 	last := ""
@@ -117,10 +94,8 @@ func (m *migrationControllers) watch(cmd *cobra.Command, out *output) error {
 		if err == nil && p.Over() {
 			return nil
 		}
-		select {
-		case <-ctx.Done():
+		if !clock.Rest(ctx, watchPause) {
 			return nil
-		case <-time.After(watchPause):
 		}
 	}
 }
@@ -162,7 +137,7 @@ func printProgress(cmd *cobra.Command, out *output, p *migrating.Progress) error
 // migrateAlter is a command that changes something; it says what before it does it.
 // first, if not nil, is done before.
 func migrateAlter(use, short, long string, action protocol.MigrationAction, does func(*migrating.Progress) string, first func(*cobra.Command, *migrating.Progress) error) *cobra.Command {
-	var m migrationControllers
+	var m controllerFlags
 	var execute bool
 	cmd := &cobra.Command{
 		Use: use, Short: short, Args: cobra.NoArgs, Long: long + "\n\nWithout --execute it says what it would do, and changes nothing.",

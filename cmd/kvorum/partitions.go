@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvorum/admin"
+	"kvorum/internal/clock"
 )
 
 func partitionsCommand() *cobra.Command {
@@ -188,10 +189,8 @@ func (f *moveFlags) wait(ctx context.Context, cmd *cobra.Command, c *admin.Clust
 			break
 		}
 		p.say("%s %d of %d partitions moved", bar(len(moves)-len(left), len(moves)), len(moves)-len(left), len(moves))
-		select {
-		case <-ctx.Done():
+		if !clock.Rest(ctx, 200*time.Millisecond) {
 			return fmt.Errorf("%d of %d partitions are still moving: `kvorum partitions status` shows them, `kvorum partitions cancel` takes them back", len(left), len(moves))
-		case <-time.After(200 * time.Millisecond):
 		}
 	}
 	if f.throttle > 0 {

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,24 +18,17 @@ func quorumCommand() *cobra.Command {
 }
 
 func quorumStatus() *cobra.Command {
-	var bootstrap string
-	var timeout time.Duration
+	var from controllerFlags
 	var out output
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show the active controller and how far each copy of the metadata log is", Args: cobra.NoArgs,
 		Long:    "Status exits with 2 if no controller is active or one of them is behind or gone.",
 		Example: "  kvorum quorum status\n  kvorum quorum status --bootstrap-controller host1:9093,host2:9093 -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !cmd.Flags().Changed("bootstrap-controller") {
-				p, err := chosenProfile("")
-				if err != nil {
-					return err
-				}
-				if len(p.Controllers) > 0 {
-					bootstrap = strings.Join(p.Controllers, ",")
-				}
+			if err := from.resolve(cmd); err != nil {
+				return err
 			}
-			status, err := admin.Quorum(cmd.Context(), bootstrap, timeout)
+			status, err := admin.Quorum(cmd.Context(), from.bootstrap, from.timeout)
 			if err != nil {
 				return unhealthyError(err.Error())
 			}
@@ -65,8 +57,7 @@ func quorumStatus() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&bootstrap, "bootstrap-controller", "127.0.0.1:9093", "controllers to ask, HOST:PORT separated by commas; a profile may name others")
-	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "how long to wait for each answer")
+	from.add(cmd, 5*time.Second)
 	out.add(cmd)
 	return cmd
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"kvorum/internal/clock"
 	"kvorum/internal/kafka"
 )
 
@@ -216,10 +217,7 @@ func (b *bootstrapper) askRepeatedly(ctx context.Context, p Peer, changed chan<-
 		case changed <- struct{}{}:
 		default:
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(b.every):
-		}
+		clock.Rest(ctx, b.every)
 	}
 }
 

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/lni/dragonboat/v4"
 	"github.com/lni/dragonboat/v4/raftio"
 
+	"kvorum/internal/clock"
 	"kvorum/internal/kafka"
 )
 
@@ -119,10 +119,8 @@ func (h *Host) ReadBarrier(ctx context.Context) error {
 		if done || err != nil {
 			return err
 		}
-		select {
-		case <-ctx.Done():
+		if !clock.Rest(ctx, retryAfter) {
 			return fmt.Errorf("raft: read barrier: %w", ctx.Err())
-		case <-time.After(retryAfter):
 		}
 	}
 }

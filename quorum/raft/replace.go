@@ -9,6 +9,7 @@ import (
 
 	"github.com/lni/dragonboat/v4"
 
+	"kvorum/internal/clock"
 	"kvorum/metadatalog"
 )
 
@@ -67,10 +68,7 @@ func Replace(ctx context.Context, cfg Config, store *metadatalog.Store) error {
 			return fmt.Errorf("raft: node %d was not replaced: %w", cfg.NodeID, last)
 		}
 		last = err
-		select {
-		case <-ctx.Done():
-		case <-time.After(replaceEvery):
-		}
+		clock.Rest(ctx, replaceEvery)
 	}
 }
 
