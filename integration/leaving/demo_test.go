@@ -29,12 +29,12 @@ type demo struct {
 	c      *Cluster
 	adm    *kadm.Client
 	z      *zk.Client
-	load   *load
-	group  *follower
 	screen *screen
 	before description
 
 	mu     sync.Mutex
+	load   *load // both set once, by the steps alone; nil before there is a cluster
+	group  *follower
 	asked  string   // the controllers that the screen asks, "" for none
 	none   string   // what it says without them
 	modes  []string // of the brokers
@@ -73,6 +73,7 @@ func TestDemo(t *testing.T) {
 func (d *demo) live() [][2]string {
 	d.mu.Lock()
 	asked, state, modes := d.asked, d.none, slices.Clone(d.modes)
+	load, group := d.load, d.group
 	d.mu.Unlock()
 	if asked != "" {
 		p, _, err := admin.MigrationProgress(d.ctx, asked, time.Second)
@@ -84,17 +85,17 @@ func (d *demo) live() [][2]string {
 		modes[i] = fmt.Sprintf("%d %s", i+1, modes[i])
 	}
 	rows := [][2]string{{"migration", state}, {"brokers", strings.Join(modes, ", ")}}
-	if d.load == nil { // set before the screen is asked for it
+	if load == nil {
 		return rows
 	}
-	acked, failed, gap := d.load.state()
+	acked, failed, gap := load.state()
 	d.mu.Lock()
 	rate := float64(acked-d.was) / max(time.Since(d.wasAt).Seconds(), 0.001)
 	d.was, d.wasAt = acked, time.Now()
 	d.mu.Unlock()
 	return append(rows,
 		[2]string{"producer", fmt.Sprintf("%d records acknowledged, %.0f/s, %d errors, longest gap of this phase %.2f s", acked, rate, failed, gap.Seconds())},
-		[2]string{"group", fmt.Sprintf("%d records read, %d behind", d.group.count(), acked-d.group.count())})
+		[2]string{"group", fmt.Sprintf("%d records read, %d behind", group.count(), acked-group.count())})
 }
 
 // count is how many records the member has read, each once.
@@ -149,7 +150,9 @@ func (d *demo) zooKeeper() {
 	maps.DeleteFunc(d.before, func(what, _ string) bool { return strings.Contains(what, "deleted-in-between") })
 	group, load := startFollower(d.t, d.c, demoTopic), startLoad(d.t, d.c, demoTopic)
 	d.mu.Lock()
+	d.mu.Lock()
 	d.group, d.load = group, load
+	d.mu.Unlock()
 	d.mu.Unlock()
 	d.screen.step("%d topics with %d partitions, %d ACLs, %d users, %d quotas", filled.Topics, filled.Partitions, filled.ACLs, filled.Users, filled.Quotas)
 }

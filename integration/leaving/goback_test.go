@@ -18,7 +18,6 @@ import (
 	"kvorum/admin"
 	"kvorum/integration/cluster"
 	"kvorum/migration/driver"
-	"kvorum/migration/mirror"
 	"kvorum/migration/progress"
 	"kvorum/migration/zk"
 	"kvorum/migration/znode"
@@ -306,16 +305,7 @@ func (b *wayBack) again(adm *kadm.Client) {
 // verify compares ZooKeeper with the running controllers' log, by the command.
 func (b *wayBack) verify() {
 	b.t.Helper()
-	secret := filepath.Join(b.t.TempDir(), "secret")
-	if err := os.WriteFile(secret, []byte(Secret), 0o600); err != nil {
-		b.t.Fatal(err)
-	}
-	var got mirror.Comparison
-	kvorum(b.ctx, b.t, 0, &got, "migrate", "verify", "--zookeeper", b.c.Connect, "--bootstrap-controller", strings.Join(b.q.Addresses, ","), "--password-encoder-secret-file", secret, "-o", "json")
-	b.t.Logf("%d items were compared at offset %d", got.Items, got.Offset)
-	if !got.Equal() || got.Items < 60 {
-		b.t.Errorf("%+v", got)
-	}
+	verifies(b.ctx, b.t, b.c, "--bootstrap-controller", strings.Join(b.q.Addresses, ","))
 }
 
 // elects stops broker 1, and checks that the brokers' own controller elects others: one
@@ -374,7 +364,7 @@ func (c *Cluster) inZooKeeperMode(ctx context.Context, t testing.TB, i int) {
 
 func waitUntil(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain for %s", what)
 		}

@@ -86,23 +86,7 @@ func (l *load) end(ctx context.Context, t *testing.T, c *Cluster, topic string) 
 	l.gap()
 	l.stop()
 	l.done.Wait()
-	ends, err := kadm.NewClient(l.client).ListEndOffsets(ctx, topic)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var left int64
-	ends.Each(func(o kadm.ListedOffset) { left += o.Offset })
-	reader := c.Client(t, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-	seen := map[uint64]int{}
-	ctx, cancel := context.WithTimeout(ctx, 2*patience)
-	defer cancel()
-	for left > 0 {
-		fetches := reader.PollFetches(ctx)
-		if ctx.Err() != nil {
-			t.Fatalf("%d records were not read", left)
-		}
-		fetches.EachRecord(func(r *kgo.Record) { left--; seen[binary.BigEndian.Uint64(r.Value)]++ })
-	}
+	seen := readBack(ctx, t, c, topic)
 	v := verdict{acked: len(l.acked), errs: l.errs, longest: l.most}
 	for n := range l.acked {
 		if seen[n] == 0 {
@@ -115,4 +99,27 @@ func (l *load) end(ctx context.Context, t *testing.T, c *Cluster, topic string) 
 		}
 	}
 	return v
+}
+
+// readBack reads a topic to its end, and counts how often each number is there.
+func readBack(ctx context.Context, t *testing.T, c *Cluster, topic string) map[uint64]int {
+	t.Helper()
+	reader := c.Client(t, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	ends, err := kadm.NewClient(reader).ListEndOffsets(ctx, topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var left int64
+	ends.Each(func(o kadm.ListedOffset) { left += o.Offset })
+	seen := map[uint64]int{}
+	ctx, cancel := context.WithTimeout(ctx, 2*patience)
+	defer cancel()
+	for left > 0 {
+		fetches := reader.PollFetches(ctx)
+		if ctx.Err() != nil {
+			t.Fatalf("%d records were not read", left)
+		}
+		fetches.EachRecord(func(r *kgo.Record) { left--; seen[binary.BigEndian.Uint64(r.Value)]++ })
+	}
+	return seen
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -84,26 +85,10 @@ func (w *writer) check(ctx context.Context, t *testing.T, c *Cluster, topic stri
 	for _, err := range w.errs {
 		t.Errorf("produce: %v", err)
 	}
-	ends, err := kadm.NewClient(w.client).ListEndOffsets(ctx, topic)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var left int64
-	ends.Each(func(o kadm.ListedOffset) { left += o.Offset })
-	reader := c.Client(t, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-	seen := map[string]int{}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	for left > 0 {
-		fetches := reader.PollFetches(ctx)
-		if ctx.Err() != nil {
-			t.Fatalf("%d records were not read", left)
-		}
-		fetches.EachRecord(func(r *kgo.Record) { left--; seen[string(r.Value)]++ })
-	}
+	seen := readBack(ctx, t, c, topic)
 	lost, twice := 0, 0
 	for i := range w.written {
-		switch seen[string(binary.BigEndian.AppendUint64(nil, uint64(i)))] {
+		switch seen[uint64(i)] {
 		case 0:
 			lost++
 		case 1:
@@ -117,11 +102,11 @@ func (w *writer) check(ctx context.Context, t *testing.T, c *Cluster, topic stri
 	}
 }
 
-// entered waits until one of the controllers has said that it has entered a state n
-// times, all of them together, and returns which one said it last.
+// entered waits until the controllers have said n times, all of them together, that
+// they have entered a state.
 func entered(t *testing.T, q *cluster.Quorum, state string, n int) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+	waitUntil(t, fmt.Sprintf("state %s, entered %d times", state, n), func() bool {
 		count := 0
 		for _, c := range q.Controllers {
 			text, err := os.ReadFile(filepath.Join(c.(*cluster.Node).Dir, "server.log"))
@@ -130,30 +115,20 @@ func entered(t *testing.T, q *cluster.Quorum, state string, n int) {
 			}
 			count += bytes.Count(text, []byte("to="+state+" "))
 		}
-		if count >= n {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("no controller is in %s for the %d. time", state, n)
-		}
-	}
+		return count >= n
+	})
 }
 
 // inZooKeeper waits until ZooKeeper has a topic.
 func inZooKeeper(ctx context.Context, t *testing.T, z *zk.Client, topic string) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+	waitUntil(t, "topic "+topic+" in ZooKeeper", func() bool {
 		_, ok, err := z.Get(ctx, znode.TopicPath(topic))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if ok {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("topic %s is not in ZooKeeper", topic)
-		}
-	}
+		return ok
+	})
 }
 
 // inKRaftMode restarts a broker with the properties of KRaft mode, on its directory.
@@ -301,10 +276,6 @@ func finalized(ctx context.Context, t *testing.T, q *cluster.Quorum, i int) {
 // one's log with ZooKeeper, and starts them again.
 func verify(ctx context.Context, t *testing.T, c *Cluster, q *cluster.Quorum) {
 	t.Helper()
-	secret := filepath.Join(t.TempDir(), "secret")
-	if err := os.WriteFile(secret, []byte(Secret), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	active := q.Active(ctx, t)
 	for i, n := range q.Controllers {
 		if i != active {
@@ -312,11 +283,21 @@ func verify(ctx context.Context, t *testing.T, c *Cluster, q *cluster.Quorum) {
 		}
 	}
 	q.Controllers[active].Stop(t) // what is committed is on disk then
+	verifies(ctx, t, c, "--metadata", q.Controllers[active].(*cluster.Node).DataDir())
+	q.Start(ctx, t)
+}
+
+// verifies lets the command compare ZooKeeper with a metadata log, which args name.
+func verifies(ctx context.Context, t *testing.T, c *Cluster, args ...string) {
+	t.Helper()
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte(Secret), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	var got mirror.Comparison
-	kvorum(ctx, t, 0, &got, "migrate", "verify", "--zookeeper", c.Connect, "--metadata", q.Controllers[active].(*cluster.Node).DataDir(), "--password-encoder-secret-file", secret, "-o", "json")
+	kvorum(ctx, t, 0, &got, append([]string{"migrate", "verify", "--zookeeper", c.Connect, "--password-encoder-secret-file", secret, "-o", "json"}, args...)...)
 	t.Logf("%d items were compared at offset %d", got.Items, got.Offset)
 	if !got.Equal() || got.Items < 60 {
 		t.Errorf("%+v", got)
 	}
-	q.Start(ctx, t)
 }
