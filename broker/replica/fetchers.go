@@ -14,8 +14,9 @@ import (
 // FetchRules say how followers fetch; times and sizes are Kafka's keys.
 type FetchRules struct {
 	// Fetchers is num.replica.fetchers: how many fetchers, each with a connection
-	// of its own, share the partitions that one broker leads, until SetFetchers. One is enough but for
-	// machines with more cores than a leader and its followers can use.
+	// of its own, share the partitions that one broker leads, until SetFetchers.
+	// One is enough but for machines with more cores than a leader and its
+	// followers can use.
 	Fetchers int
 	// MaxBytes bounds the records of one partition in an answer
 	// (replica.fetch.max.bytes), AnswerBytes those of all
