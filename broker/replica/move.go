@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	stderrors "errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -111,20 +112,31 @@ func (ms *moves) list() map[*Partition]*move {
 // AlterLogDir moves a replica of this broker to the log directory of a path, while
 // it serves (ReplicaManager.alterReplicaLogDirs). It returns when the move has
 // begun. A move to another directory that is under way is given up, which is all
-// that a move to where the replica is does. The errors are LOG_DIR_NOT_FOUND,
+// that a move to where the replica is does. The errors are INVALID_TOPIC_EXCEPTION
+// for a name that is too long (storage.CanMove), LOG_DIR_NOT_FOUND,
 // KAFKA_STORAGE_ERROR, REPLICA_NOT_AVAILABLE where this broker has no replica of
-// the partition, and UNKNOWN_TOPIC_OR_PARTITION.
+// the partition, and UNKNOWN_TOPIC_OR_PARTITION; after these two the directory is
+// remembered for a replica that may come.
 func (ps *Partitions) AlterLogDir(tp kafka.TopicPartition, path string) error {
+	if err := storage.CanMove(tp); err != nil {
+		return err
+	}
 	to, err := ps.dirs.DirectoryAt(path)
 	if err != nil {
 		return err
 	}
 	p, err := ps.Lookup(tp)
-	if err == nil {
-		err = p.moveTo(to)
+	switch errors.CodeOf(err) {
+	case errors.None:
+		return p.moveTo(to)
+	case errors.NotLeaderOrFollower:
+		err = errors.New(errors.ReplicaNotAvailable, "%v", err)
+	case errors.UnknownTopicOrPartition:
+	default:
+		return err
 	}
-	if errors.CodeOf(err) == errors.NotLeaderOrFollower {
-		return errors.New(errors.ReplicaNotAvailable, "%v", err)
+	if !ps.dirs.Prefer(tp, to) {
+		return fmt.Errorf("%w; nor is the directory remembered for later, there are too many such", err)
 	}
 	return err
 }

@@ -139,6 +139,24 @@ func TestMoveErrors(t *testing.T) {
 	}
 }
 
+// TestADirectoryForAReplicaToCome: it is refused as Apache's broker refuses it, and
+// remembered once.
+func TestADirectoryForAReplicaToCome(t *testing.T) {
+	w := newWideWorld(t, second)
+	w.run()
+	for range 2 {
+		wantCode(t, w.ps.AlterLogDir(tp("orders", 0), "/logs"), errors.UnknownTopicOrPartition)
+		wantCode(t, w.ps.AlterLogDir(tp("orders", 0), second.Path), errors.UnknownTopicOrPartition)
+	}
+	w.alone("orders", 1) // in the first directory, as the controllers say
+	if got := w.told(); got != second.ID {
+		t.Errorf("the controllers are told %s", got)
+	}
+	if got := w.home("orders"); got != second.ID {
+		t.Errorf("it is in %s, and the last word was %s", got, second.ID)
+	}
+}
+
 // TestAMoveIsGivenUp by a request to go back: the controllers, who were told of the
 // other directory, are told the old one.
 func TestAMoveIsGivenUp(t *testing.T) {

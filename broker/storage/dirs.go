@@ -102,6 +102,8 @@ type Dirs struct {
 	holdings map[kafka.TopicPartition]*holding
 	// futures are moves between directories that are under way.
 	futures map[kafka.TopicPartition]*holding
+	// preferred are directories for partitions that are not here yet.
+	preferred map[kafka.TopicPartition]*directory
 	// doomed are directories that wait to be removed.
 	doomed []doomed
 	// rolled are logs with a full segment that is not flushed, full those that wait
@@ -162,7 +164,7 @@ type holding struct {
 func OpenDirs(o DirsOptions) (*Dirs, error) {
 	d := &Dirs{
 		o: o, files: NewFiles(o.FS, o.OpenFiles),
-		holdings: map[kafka.TopicPartition]*holding{}, futures: map[kafka.TopicPartition]*holding{},
+		holdings: map[kafka.TopicPartition]*holding{}, futures: map[kafka.TopicPartition]*holding{}, preferred: map[kafka.TopicPartition]*directory{},
 		rolled: map[*Log]bool{}, full: map[*Log]bool{},
 		cleaner:  cleanState{offsets: map[*directory]checkpoint.Offsets{}, busy: map[*Log]context.CancelFunc{}, failed: map[*Log]bool{}},
 		failures: make(chan *directory, len(o.Directories)), wake: make(chan struct{}, 1), wakeMaker: make(chan struct{}, 1), tuned: make(chan struct{}, 1),

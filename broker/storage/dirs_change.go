@@ -19,8 +19,8 @@ import (
 //
 // where is the directory that the controllers assigned. With DirectoryUnassigned
 // it is the one with the fewest logs; with DirectoryMigrating too, but only while
-// every directory is online, for the partition may be in the one that is not. It
-// fails with KAFKA_STORAGE_ERROR where the directory is offline or not ours, and
+// every directory is online, for the partition may be in the one that is not. A
+// directory that Prefer has named for it goes before these. It fails with KAFKA_STORAGE_ERROR where the directory is offline or not ours, and
 // with INCONSISTENT_TOPIC_ID where the name is taken by another topic's partition.
 func (d *Dirs) Create(p kafka.TopicPartition, topic kafka.TopicID, config LogConfig, where kafka.DirectoryID) (*Log, error) {
 	e, err := d.reserve(p, topic, config, where)
@@ -49,6 +49,10 @@ func (d *Dirs) reserve(p kafka.TopicPartition, topic kafka.TopicID, config LogCo
 	if err != nil {
 		return nil, err
 	}
+	if preferred := d.preferred[p]; preferred != nil && preferred.offline() == nil {
+		home = preferred
+	}
+	delete(d.preferred, p)
 	e := &holding{partition: p, home: home, name: dirName(p, current, kafka.UUID{}), high: kafka.NoOffset, clean: true}
 	e.log.Store(begin(d.logOptions(e, topic, config)))
 	e.flushedMs.Store(d.nowMs())
@@ -59,17 +63,32 @@ func (d *Dirs) reserve(p kafka.TopicPartition, topic kafka.TopicID, config LogCo
 	return e, nil
 }
 
+// maxPreferred bounds the partitions for which Prefer is remembered: whoever may alter
+// the cluster can name any.
+const maxPreferred = 10_000
+
+// Prefer has the log of a partition that is not here made in a directory, should this
+// broker get a replica (LogManager.maybeUpdatePreferredLogDir). Only the memory knows
+// it: a restart forgets. False: there are too many such partitions already.
+func (d *Dirs) Prefer(p kafka.TopicPartition, where kafka.DirectoryID) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, again := d.preferred[p]; !again && len(d.preferred) >= maxPreferred {
+		return false
+	}
+	for _, dir := range d.dirs {
+		if dir.ID == where {
+			d.preferred[p] = dir
+		}
+	}
+	return true
+}
+
 // choose finds the directory for a new partition; mu is held.
 func (d *Dirs) choose(where kafka.DirectoryID) (*directory, error) {
 	for _, dir := range d.dirs {
 		if dir.ID == where {
 			return dir, dir.offline()
-		}
-	}
-	logs := map[*directory]int{}
-	if len(d.dirs) > 1 {
-		for _, e := range d.holdings {
-			logs[e.home]++
 		}
 	}
 	var best *directory

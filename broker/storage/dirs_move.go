@@ -52,17 +52,28 @@ func (d *Dirs) Future(p kafka.TopicPartition) (*Log, error) {
 	return d.open(f)
 }
 
+// CanMove fails with INVALID_TOPIC_EXCEPTION where the name of a future log's
+// directory would be too long for the file system.
+func CanMove(p kafka.TopicPartition) error {
+	if named, _ := parseDirName(dirName(p, future, kafka.ZeroUUID)); named != p {
+		return wire.New(wire.InvalidTopicException, "the name of %s is too long for a directory of a future log", p)
+	}
+	return nil
+}
+
 // BeginMove makes the future log of a partition in a directory that is not its
 // own; there must be none yet. The log begins where the current one does. Nothing
 // of it is durable before its first Flush, and nothing need be: without it the
 // current log is all there is.
 //
 // It fails with KAFKA_STORAGE_ERROR while any directory is offline, which may hold
-// another future log of the partition, and with INVALID_TOPIC_EXCEPTION where the
-// name of the directory would be too long for the file system.
+// another future log of the partition, and as CanMove does.
 func (d *Dirs) BeginMove(p kafka.TopicPartition, to kafka.DirectoryID) error {
 	current, err := d.Get(p)
 	if err != nil {
+		return err
+	}
+	if err := CanMove(p); err != nil {
 		return err
 	}
 	home, err := d.target(p, to)
@@ -73,11 +84,7 @@ func (d *Dirs) BeginMove(p kafka.TopicPartition, to kafka.DirectoryID) error {
 	if err != nil {
 		return fmt.Errorf("name the future directory of %s: %w", p, err)
 	}
-	name := dirName(p, future, id)
-	if named, _ := parseDirName(name); named != p {
-		return wire.New(wire.InvalidTopicException, "the name of %s is too long for a directory of a future log", p)
-	}
-	f := &holding{partition: p, home: home, name: name, future: true, start: current.LogStart(), high: kafka.NoOffset, clean: true}
+	f := &holding{partition: p, home: home, name: dirName(p, future, id), future: true, start: current.LogStart(), high: kafka.NoOffset, clean: true}
 	l := begin(d.logOptions(f, current.TopicID(), current.Config()))
 	// With a file, so that its name tells where the log begins.
 	if err := errors.Join(l.Make(), l.TruncateFullyAndStartAt(f.start)); err != nil {

@@ -240,3 +240,39 @@ func TestMoveWhoseTargetFails(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestPreferredDirectories: the one that was named goes before the controllers'
+// choice, once, unless it is offline; how many are remembered is bounded.
+func TestPreferredDirectories(t *testing.T) {
+	mem := pebblevfs.NewMem()
+	d := mustOpenDirs(t, dirsOptions(t, mem, "/a", "/b"))
+	made := func(name string) kafka.DirectoryID {
+		t.Helper()
+		if _, err := d.Create(part(name, 0), topicA, NewLogConfig(config.Layers{}, nil), dirA); err != nil {
+			t.Fatal(err)
+		}
+		at, _ := d.Where(part(name, 0))
+		return at
+	}
+	for i := range maxPreferred + 1 {
+		if got, want := d.Prefer(part("many", i), dirB), i < maxPreferred; got != want {
+			t.Fatalf("directory %d is remembered: %v", i, got)
+		}
+	}
+	if !d.Prefer(part("many", 0), dirB) {
+		t.Error("a partition that is named again is refused")
+	}
+	if at := made("many"); at != dirB {
+		t.Errorf("made in %s", at)
+	}
+	if !d.Prefer(part("more", 0), dirB) {
+		t.Error("the directory was not forgotten when it was used")
+	}
+	d.diskError(d.dirs[1], errors.New("the disk is gone"))
+	if at := made("more"); at != dirA {
+		t.Errorf("made in %s, and %s is offline", at, dirB)
+	}
+	if err := d.Close(1); err != nil {
+		t.Fatal(err)
+	}
+}

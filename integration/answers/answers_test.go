@@ -4,8 +4,11 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"net"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -16,46 +19,74 @@ import (
 // update writes what Apache's node answers to testdata.
 var update = flag.Bool("update", false, "write what a node of Apache's answers into testdata")
 
-const golden = "testdata/apache-4.3.1.txt"
-
-// properties are given to both nodes.
-var properties = map[string]string{"auto.create.topics.enable": "true", "num.partitions": "2", "log.message.timestamp.before.max.ms": "9223372036854775807"}
+// story is what is asked of a node of each make.
+type story struct {
+	properties  map[string]string
+	directories int               // of log.dirs, which answers call <dir>, <dir 2> and so on
+	ask         func(*asker)      // the directories are in asker.dirs
+	golden      string            // where Apache's answers are on record
+	differences map[string]string // see differences
+}
 
 // TestAnswers asks kvorum's node and compares its answers with those of Apache's
 // that are on record; -update, or KVORUM_APACHE=all, asks Apache's.
 func TestAnswers(t *testing.T) {
+	story{
+		properties:  map[string]string{"auto.create.topics.enable": "true", "num.partitions": "2", "log.message.timestamp.before.max.ms": "9223372036854775807"},
+		directories: 1, ask: (*asker).story, golden: "testdata/apache-4.3.1.txt", differences: differences,
+	}.compare(t)
+}
+
+func (s story) compare(t *testing.T) {
 	ctx := context.Background()
 	t.Run("apache", func(t *testing.T) {
 		if !*update && os.Getenv("KVORUM_APACHE") != "all" {
 			t.Skip("skipped: what Apache's node answers is recorded; KVORUM_APACHE=all asks it again")
 		}
 		kit := peer.Require(t, peer.V43)
-		node := cluster.FormatSingleApache(ctx, t, kit, kit.StartDriver(t), properties)
-		said := tell(ctx, t, node)
+		said := s.tell(ctx, t, func(p map[string]string) *cluster.Single {
+			return cluster.FormatSingleApache(ctx, t, kit, kit.StartDriver(t), p)
+		})
 		if *update {
-			if err := os.WriteFile(golden, []byte(said), 0o644); err != nil {
+			if err := os.WriteFile(s.golden, []byte(said), 0o644); err != nil {
 				t.Fatal(err)
 			}
 			return
 		}
-		compare(t, said, nil)
+		compare(t, s.golden, said, nil)
 	})
 	t.Run("kvorum", func(t *testing.T) {
-		compare(t, tell(ctx, t, cluster.FormatSingleKvorum(ctx, t, properties)), differences)
+		said := s.tell(ctx, t, func(p map[string]string) *cluster.Single { return cluster.FormatSingleKvorum(ctx, t, p) })
+		compare(t, s.golden, said, s.differences)
 	})
 }
 
 // tell starts a node and asks it everything.
-func tell(ctx context.Context, t *testing.T, node *cluster.Single) string {
+func (s story) tell(ctx context.Context, t *testing.T, format func(map[string]string) *cluster.Single) string {
 	t.Helper()
+	a := &asker{T: t, seen: map[string]bool{}}
+	for i := range s.directories {
+		dir, called := filepath.Join(t.TempDir(), "data"), "<dir>"
+		if i > 0 {
+			called = fmt.Sprintf("<dir %d>", i+1)
+		}
+		a.dirs, a.hide = append(a.dirs, dir), append(a.hide, strconv.Quote(dir), called)
+	}
+	properties := maps.Clone(s.properties)
+	properties["log.dirs"] = strings.Join(a.dirs, ",")
+	node := format(properties)
 	node.StartReady(ctx, t)
 	host, port, err := net.SplitHostPort(node.Bootstrap)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &asker{T: t, address: node.Bootstrap, seen: map[string]bool{}}
-	a.hide = []string{fmt.Sprintf("Host: %q", host), `Host: <host>`, "Port: " + port + "\n", "Port: <port>\n", port, "<port>", node.ClusterID, "<cluster>"}
-	a.story()
+	a.address = node.Bootstrap
+	_, other, err := net.SplitHostPort(node.ControllerListener)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.hide = append(a.hide, fmt.Sprintf("Host: %q", host), `Host: <host>`, "Port: "+port+"\n", "Port: <port>\n", port, "<port>", "Port: "+other+"\n", "Port: <port>\n", node.ClusterID, "<cluster>")
+	s.ask(a)
 	if a.conn != nil {
 		a.conn.Close()
 	}
@@ -64,7 +95,7 @@ func tell(ctx context.Context, t *testing.T, node *cluster.Single) string {
 
 // compare compares answer by answer. known says which may differ, and why; one
 // that does not differ any more must go from it.
-func compare(t *testing.T, said string, known map[string]string) {
+func compare(t *testing.T, golden, said string, known map[string]string) {
 	t.Helper()
 	recorded, err := os.ReadFile(golden)
 	if err != nil {

@@ -25,6 +25,7 @@ type asker struct {
 	address string
 	conn    net.Conn
 	said    strings.Builder
+	dirs    []string // log.dirs
 	hide    []string // pairs of a text and what stands for it
 	seen    map[string]bool
 	// topicIDs are the ids of the topics by name.

@@ -12,7 +12,7 @@ import (
 // transient are fields whose values differ from run to run.
 var transient = map[string]string{
 	"FinalizedFeaturesEpoch": "<epoch>", "SessionID": "<session>", "ClusterID": "<cluster>", "ProducerID": "<id>",
-	"TotalBytes": "<bytes>", "UsableBytes": "<bytes>", "Dir": "<dir>", "LastFetchTimestamp": "<time>",
+	"TotalBytes": "<bytes>", "UsableBytes": "<bytes>", "LastFetchTimestamp": "<time>",
 	"LastCaughtUpTimestamp": "<time>", "HighWatermarkOfMetadata": "<n>", "ReplicaDirectoryID": "<directory>", "LogEndOffset": "<n>",
 	"PartitionEpoch": "<n>",
 }

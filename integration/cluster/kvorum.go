@@ -195,7 +195,7 @@ func formatKvorum(ctx context.Context, t testing.TB, o Options, change func(i in
 // String names the node in failures.
 func (n *Node) String() string { return fmt.Sprintf("kvorum-node-%d", n.ID) }
 
-// DataDir is the node's only log directory.
+// DataDir is the node's only log directory, unless Properties name others.
 func (n *Node) DataDir() string { return filepath.Join(n.Dir, "data") }
 
 // PropertiesFile is the path of the node's server.properties.
@@ -210,7 +210,9 @@ func (n *Node) Format(ctx context.Context, t testing.TB, clusterID string, optio
 		t.Fatal(err)
 	}
 	var text strings.Builder
-	fmt.Fprintf(&text, "log.dirs=%s\n", n.DataDir())
+	if n.Properties["log.dirs"] == "" {
+		fmt.Fprintf(&text, "log.dirs=%s\n", n.DataDir())
+	}
 	for _, key := range slices.Sorted(maps.Keys(n.Properties)) {
 		fmt.Fprintf(&text, "%s=%s\n", key, n.Properties[key])
 	}

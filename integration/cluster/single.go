@@ -25,6 +25,8 @@ type Single struct {
 	Server
 	ClusterID string
 	Bootstrap string // the listener of clients
+
+	ControllerListener string
 }
 
 // singleDefaults are what one node alone needs, and no waiting.
@@ -57,7 +59,7 @@ func FormatSingleKvorum(ctx context.Context, t testing.TB, properties map[string
 	}
 	maps.Copy(p, singleDefaults(properties))
 	n := &Node{ID: 1, Binary: Binary(t), Dir: filepath.Join(t.TempDir(), "node"), Address: controller, Client: client, Properties: p}
-	s := &Single{Server: n, ClusterID: randomID(t), Bootstrap: client}
+	s := &Single{Server: n, ClusterID: randomID(t), Bootstrap: client, ControllerListener: controller}
 	n.Format(ctx, t, s.ClusterID, "--standalone", "")
 	return s
 }
@@ -71,7 +73,7 @@ func FormatSingleApache(ctx context.Context, t testing.TB, kit *peer.Kit, d *pee
 		Listener: addresses[0], Controller: addresses[1], Bootstrap: addresses[1:], Properties: singleDefaults(properties),
 	}
 	n.Format(ctx, t, d)
-	return &Single{Server: n, ClusterID: n.ClusterID, Bootstrap: n.Listener}
+	return &Single{Server: n, ClusterID: n.ClusterID, Bootstrap: n.Listener, ControllerListener: n.Controller}
 }
 
 // StartReady starts the node and waits until it serves.

@@ -122,7 +122,7 @@ func (n *Node) zooKeeperMode(p map[string]string) {
 
 func (n *Node) static() bool { return n.Properties["controller.quorum.voters"] != "" }
 
-// DataDir is the node's only log directory.
+// DataDir is the node's only log directory, unless Properties name others.
 func (n *Node) DataDir() string { return filepath.Join(n.Dir, "data") }
 
 // PropertiesFile is the path of the node's server.properties.
