@@ -77,18 +77,16 @@ func (c *Core) watchDeaths() {
 }
 
 // electHeldBack holds the elections that waited for the end of the session of
-// one broker that was presumed dead; again asks to be called once more.
+// one broker that was presumed dead, or that this controller inherited; again asks
+// to be called once more.
 func (c *Core) electHeldBack(in controller.Input) (d controller.Decision, again bool) {
-	if !c.cfg.Settings.FenceOnDeath {
+	whose, due := c.sessions.NoLongerPresumed(c.now)
+	if !due {
 		return controller.Decision{}, false
 	}
-	id := c.sessions.NoLongerPresumed(c.now)
-	if id == kafka.NoLeader {
-		return controller.Decision{}, false
-	}
-	d, more := controller.ElectHeldBack(in, id)
+	d, more := controller.ElectHeldBack(in, whose)
 	if !more {
-		c.sessions.Forgive(id)
+		c.sessions.Forgive(whose)
 	}
 	return d, true
 }

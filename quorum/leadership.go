@@ -120,7 +120,9 @@ func (c *Core) activateIfCaughtUp() {
 	c.nextVoters = c.voters
 	c.sessions = controller.NewSessions()
 	c.sessions.Reset(c.pending, c.now)
-	if s := &c.cfg.Settings; s.FenceOnDeath {
+	s := &c.cfg.Settings
+	c.sessions.Inherit(c.now + s.SessionTimeoutMs)
+	if s.FenceOnDeath {
 		c.sessions.PresumeFenced(c.pending, c.now+s.SessionTimeoutMs)
 		c.deaths.begin(c.pending, c.now, c.local)
 	}

@@ -21,7 +21,7 @@ import (
 
 // TestStories runs scripts of three cores. The commands:
 //
-//	start [limits=real] [death] [migrates]  three new controllers, 100 to 102, which fence on proof of death, or are there for a migration from ZooKeeper
+//	start [limits=real] [death] [migrates] [eligible]  three new controllers, 100 to 102, which fence on proof of death, are there for a migration from ZooKeeper, or know eligible leader replicas
 //	elect N                   raft elects N; nobody has heard of it
 //	hear N                    N hears who leads
 //	place [COUNT]             the oldest proposals come into the log
@@ -29,7 +29,7 @@ import (
 //	apply N                   N's core is given what is in the log
 //	settle N                  N learns the outcome of its oldest proposal
 //	rest                      all of the above until nothing happens
-//	create N NAME PARTITIONS  a request to N; register N BROKER, unfence N BROKER, list N likewise
+//	create N NAME PARTITIONS  a request to N; register N BROKER [again], unfence N BROKER, list N likewise
 //	migrate N ID RECORD...    a batch of a migration: begin, end, abort, a state, or tID for a topic
 //	fetch N BROKER            a broker has fetched all that N has
 //	answer N BROKER OFFSET    a broker answers N's probe: it has applied OFFSET
@@ -54,11 +54,11 @@ func TestStories(t *testing.T) {
 // story is a sim whose events come from a script.
 type story struct {
 	*sim
-	real, death, migrates bool
+	real, death, migrates, eligible bool
 }
 
 func newStory(d *datadriven.TestData) *story {
-	s := &story{sim: newSim(0, nil), real: d.HasArg("limits"), death: d.HasArg("death"), migrates: d.HasArg("migrates")}
+	s := &story{sim: newSim(0, nil), real: d.HasArg("limits"), death: d.HasArg("death"), migrates: d.HasArg("migrates"), eligible: d.HasArg("eligible")}
 	s.told = true
 	for _, n := range s.nodes {
 		s.limit(n)
@@ -71,6 +71,10 @@ func (s *story) limit(n *simNode) {
 		n.core.limits = defaultLimits
 	}
 	n.core.cfg.Settings.FenceOnDeath = s.death
+	if s.eligible {
+		n.core.cfg.BalanceIntervalMs = 0 // it would hold elections, too
+		n.core.cfg.Bootstrap = controller.BootstrapRecords(image.MaxMetadataVersion, controller.DefaultFeatures(image.MaxMetadataVersion), nil)
+	}
 	if s.migrates {
 		n.core.cfg.Bootstrap = controller.BootstrapRecords(image.MV39IV0, nil, nil)
 		n.core.cfg.Settings.ZooKeeperMigration, n.core.cfg.Settings.InterBrokerListener = true, "PLAINTEXT"
@@ -207,6 +211,9 @@ func (s *story) request(t *testing.T, d *datadriven.TestData, n *simNode) kmsg.R
 	case "register":
 		b := kafka.BrokerID(s.argument(t, d, 1))
 		q := simRegistration(b, kafka.UUID{0: 5, 15: byte(b)})
+		if d.HasArg("again") {
+			q.IncarnationID[0]++
+		}
 		if d.HasArg("zookeeper") {
 			q.IsMigratingZkBroker = true
 			for i := range q.Features {

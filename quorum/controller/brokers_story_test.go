@@ -133,6 +133,7 @@ func (s *story) step(t *testing.T, d *datadriven.TestData) string {
 		return answered(int16(s.assign(broker, dir(broker, byte(n)), s.in.Image.TopicByName(topic).ID, int32(p))[0]))
 	case "failover":
 		s.in.Sessions.Reset(s.in.Image, s.in.NowMs)
+		s.in.Sessions.Inherit(s.in.NowMs + worldTimeout)
 		s.in.Sessions.PresumeFenced(s.in.Image, s.in.NowMs+worldTimeout)
 		return ""
 	case "show":
@@ -216,7 +217,7 @@ func (s *story) passTime(t *testing.T, d *datadriven.TestData) string {
 			s.in.Sessions.Touch(b.ID, b.Epoch, s.in.NowMs, s.in.NextOffset-1)
 		}
 	}
-	for id := s.in.Sessions.NoLongerPresumed(s.in.NowMs); id != kafka.NoLeader; id = s.in.Sessions.NoLongerPresumed(s.in.NowMs) {
+	for id, due := s.in.Sessions.NoLongerPresumed(s.in.NowMs); due; id, due = s.in.Sessions.NoLongerPresumed(s.in.NowMs) {
 		decision, more := ElectHeldBack(s.in, id)
 		s.apply(decision)
 		if !more {

@@ -33,9 +33,9 @@ func FenceDead(in Input, id kafka.BrokerID, epoch kafka.BrokerEpoch) (d Decision
 }
 
 // ElectHeldBack holds the elections that were held back for a broker whose
-// session has now expired: at most maxElections; more says that there may be
-// others. Call it when Sessions.NoLongerPresumed has named the broker. Not
-// atomic.
+// session has now expired, or with kafka.NoLeader those of every partition without
+// a leader: at most maxElections; more says that there may be others. Call it with
+// what Sessions.NoLongerPresumed has named. Not atomic.
 func ElectHeldBack(in Input, id kafka.BrokerID) (d Decision, more bool) {
 	pass := newPartitionPass(in)
 	for ref, part := range partitionsOf(in.Image, id) {

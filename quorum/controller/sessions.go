@@ -26,8 +26,12 @@ import (
 type Sessions struct {
 	brokers map[kafka.BrokerID]*session
 	// presumed are the brokers that were fenced or replaced on proof of death, and
-	// when their session would have expired. Only registered brokers are in it.
+	// when their session would have expired. They were registered when they came in,
+	// and leave it soon after that time (Forgive).
 	presumed map[kafka.BrokerID]int64
+	// inheritedMs is until when an election may be waiting for the end of a session
+	// that only an earlier active controller knew of; 0 after Forgive.
+	inheritedMs int64
 }
 
 type session struct {
@@ -69,6 +73,7 @@ func NewSessions() *Sessions {
 func (s *Sessions) Reset(img *image.Image, nowMs int64) {
 	clear(s.brokers)
 	clear(s.presumed)
+	s.inheritedMs = 0
 	for b := range img.Brokers() {
 		if b.Fenced {
 			continue
@@ -143,20 +148,37 @@ func (s *Sessions) PresumeFenced(img *image.Image, untilMs int64) {
 	}
 }
 
-// NoLongerPresumed names the broker with the lowest id that was presumed dead
-// until before nowMs, kafka.NoLeader if there is none. Forgive takes it out.
-func (s *Sessions) NoLongerPresumed(nowMs int64) kafka.BrokerID {
-	lowest := kafka.NoLeader
+// Inherit notes that until untilMs elections may be held back, of partitions of any
+// broker, of which the log says nothing: those that a predecessor of this
+// controller held back for a broker that may be back and unfenced by now, and those
+// of an unfenced broker that it did not live to write. Nobody else will hold them.
+func (s *Sessions) Inherit(untilMs int64) { s.inheritedMs = untilMs }
+
+// NoLongerPresumed says whether elections that were held back are due, and of
+// whose partitions: of all brokers' (kafka.NoLeader) when what was inherited is over,
+// else of the broker with the lowest id that was presumed dead until before nowMs.
+// Forgive takes it out.
+func (s *Sessions) NoLongerPresumed(nowMs int64) (whose kafka.BrokerID, due bool) {
+	if s.inheritedMs > 0 && s.inheritedMs < nowMs {
+		return kafka.NoLeader, true
+	}
 	for id, until := range s.presumed {
-		if until < nowMs && (lowest == kafka.NoLeader || id < lowest) {
-			lowest = id
+		if until < nowMs && (!due || id < whose) {
+			whose, due = id, true
 		}
 	}
-	return lowest
+	return whose, due
 }
 
-// Forgive forgets that a broker was presumed dead.
-func (s *Sessions) Forgive(id kafka.BrokerID) { delete(s.presumed, id) }
+// Forgive forgets that a broker was presumed dead, or with kafka.NoLeader what was
+// inherited.
+func (s *Sessions) Forgive(whose kafka.BrokerID) {
+	if whose == kafka.NoLeader {
+		s.inheritedMs = 0
+		return
+	}
+	delete(s.presumed, whose)
+}
 
 // presumedDead reports whether a broker was fenced or replaced on proof of death
 // and its session would still stand.
@@ -208,11 +230,6 @@ func (s *Sessions) Prune(img *image.Image, nowMs, timeoutMs int64) {
 		reg := img.Broker(id)
 		if reg == nil || reg.Epoch != b.epoch || reg.Fenced && b.expired(nowMs, timeoutMs) {
 			delete(s.brokers, id)
-		}
-	}
-	for id := range s.presumed {
-		if img.Broker(id) == nil {
-			delete(s.presumed, id)
 		}
 	}
 }
