@@ -67,15 +67,19 @@ func TestTurns(t *testing.T) {
 }
 
 // sameBroker is kvorum's broker in the place of one of Apache's: its id, its
-// listener, its log directory.
+// listener, its log directories.
 func sameBroker(t *testing.T, b *peer.Node, q *cluster.Quorum) *cluster.Node {
 	t.Helper()
 	n := &cluster.Node{ID: b.ID, Binary: cluster.Binary(t), Dir: filepath.Join(b.Dir, "kvorum"), Client: b.Listener}
 	if err := os.MkdirAll(n.Dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	dirs := b.DataDir()
+	if several := b.Properties["log.dirs"]; several != "" {
+		dirs = several
+	}
 	lines := []string{
-		"process.roles=broker", fmt.Sprintf("node.id=%d", b.ID), "log.dirs=" + b.DataDir(), "listeners=PLAINTEXT://" + b.Listener,
+		"process.roles=broker", fmt.Sprintf("node.id=%d", b.ID), "log.dirs=" + dirs, "listeners=PLAINTEXT://" + b.Listener,
 		"controller.quorum.bootstrap.servers=" + strings.Join(q.Addresses, ","), "controller.listener.names=CONTROLLER",
 		"inter.broker.listener.name=PLAINTEXT", "offsets.topic.replication.factor=1", "broker.heartbeat.interval.ms=500",
 		"listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT", "group.initial.rebalance.delay.ms=0",
