@@ -1,6 +1,9 @@
 package answers
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -148,6 +151,7 @@ func (a *asker) configs() {
 			change(4, "1", "log.cleaner.threads", "9"), change(4, "", "max.connections", "-1"),
 		}}
 	})
+	a.synonyms(describe)
 	a.step("AlterConfigs", since(0, 2), func() kmsg.Request {
 		value := "86400000"
 		return &kmsg.AlterConfigsRequest{ValidateOnly: true, Resources: []kmsg.AlterConfigsRequestResource{
@@ -217,4 +221,45 @@ func (a *asker) ends() {
 	a.step("DeleteTopics by id", only(6), func() kmsg.Request {
 		return &kmsg.DeleteTopicsRequest{TimeoutMillis: 30_000, Topics: []kmsg.DeleteTopicsRequestTopic{{TopicID: [16]byte{1, 2}}, {TopicID: a.ids()["small"]}}}
 	})
+}
+
+// synonyms sets one thing at every level, and sees which level says what.
+func (a *asker) synonyms(describe func(...kmsg.DescribeConfigsRequestResource) func() kmsg.Request) {
+	set := func(kind kmsg.ConfigResourceType, name string, pairs ...string) (r kmsg.IncrementalAlterConfigsRequestResource) {
+		r.ResourceType, r.ResourceName = kind, name
+		for pair := range slices.Chunk(pairs, 2) {
+			r.Configs = append(r.Configs, kmsg.IncrementalAlterConfigsRequestResourceConfig{Name: pair[0], Value: &pair[1]})
+		}
+		return r
+	}
+	a.step("IncrementalAlterConfigs at every level", only(1), func() kmsg.Request {
+		return &kmsg.IncrementalAlterConfigsRequest{Resources: []kmsg.IncrementalAlterConfigsRequestResource{
+			set(4, "1", "log.retention.ms", "111111111", "log.cleaner.backoff.ms", "4444"), set(2, "small", "retention.ms", "555555555"),
+			set(4, "", "log.retention.ms", "222222222", "log.segment.bytes", "33333333", "num.replica.fetchers", "2", "log.cleanup.policy", "compact"),
+		}}
+	})
+	topic := func(name string) kmsg.DescribeConfigsRequestResource {
+		return kmsg.DescribeConfigsRequestResource{ResourceType: 2, ResourceName: name, ConfigNames: []string{"retention.ms", "segment.bytes", "cleanup.policy", "max.message.bytes", "min.insync.replicas"}}
+	}
+	broker := func(name string) kmsg.DescribeConfigsRequestResource {
+		return kmsg.DescribeConfigsRequestResource{ResourceType: 4, ResourceName: name, ConfigNames: []string{
+			"log.retention.ms", "log.retention.minutes", "log.retention.hours", "log.segment.bytes", "log.cleaner.backoff.ms", "num.replica.fetchers", "log.cleanup.policy",
+			"num.partitions", "auto.create.topics.enable", "log.roll.ms", "log.roll.hours", "min.insync.replicas", "node.id", "listeners",
+		}}
+	}
+	levels := describe(topic("small"), topic("appendtime"), broker("1"))
+	a.until("every level", 4, levels, func(r kmsg.Response) bool { // what the broker follows
+		all := r.(*kmsg.DescribeConfigsResponse).Resources
+		return slices.ContainsFunc(all[1].Configs, func(c kmsg.DescribeConfigsResponseResourceConfig) bool { return *c.Value == "111111111" }) &&
+			slices.ContainsFunc(all[0].Configs, func(c kmsg.DescribeConfigsResponseResourceConfig) bool { return *c.Value == "555555555" })
+	})
+	a.step("DescribeConfigs at every level", since(1, 4), levels)
+	every := a.ask(4, describe(kmsg.DescribeConfigsRequestResource{ResourceType: 4, ResourceName: "1"})).(*kmsg.DescribeConfigsResponse)
+	for _, c := range every.Resources[0].Configs {
+		// Our own, and two that Apache's authorizer reads and its broker does not know.
+		if !strings.HasPrefix(c.Name, "kvorum.") && c.Name != "super.users" && c.Name != "allow.everyone.if.no.acl.found" {
+			a.note("DescribeConfigs, key "+c.Name, strings.Split(strings.TrimSpace(dump(&c, a.hidden)), "\n"))
+		}
+	}
+	a.step("DescribeConfigs of all brokers", since(1, 4), describe(kmsg.DescribeConfigsRequestResource{ResourceType: 4, ResourceName: ""}))
 }

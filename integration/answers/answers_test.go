@@ -32,7 +32,10 @@ type story struct {
 // that are on record; -update, or KVORUM_APACHE=all, asks Apache's.
 func TestAnswers(t *testing.T) {
 	story{
-		properties:  map[string]string{"auto.create.topics.enable": "true", "num.partitions": "2", "log.message.timestamp.before.max.ms": "9223372036854775807"},
+		properties: map[string]string{
+			"auto.create.topics.enable": "true", "num.partitions": "2", "log.message.timestamp.before.max.ms": "9223372036854775807",
+			"offsets.topic.num.partitions": "4", "transaction.state.log.num.partitions": "4",
+		},
 		directories: 1, ask: (*asker).story, golden: "testdata/apache-4.3.1.txt", differences: differences,
 	}.compare(t)
 }
@@ -85,7 +88,7 @@ func (s story) tell(ctx context.Context, t *testing.T, format func(map[string]st
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.hide = append(a.hide, fmt.Sprintf("Host: %q", host), `Host: <host>`, "Port: "+port+"\n", "Port: <port>\n", port, "<port>", "Port: "+other+"\n", "Port: <port>\n", node.ClusterID, "<cluster>")
+	a.hide = append(a.hide, fmt.Sprintf("Host: %q", host), `Host: <host>`, "Port: "+port+"\n", "Port: <port>\n", port, "<port>", "Port: "+other+"\n", "Port: <port>\n", other, "<port>", node.ClusterID, "<cluster>")
 	s.ask(a)
 	if a.conn != nil {
 		a.conn.Close()

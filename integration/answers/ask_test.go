@@ -17,7 +17,7 @@ import (
 )
 
 // patience bounds one answer, and the wait for what takes a moment.
-const patience = 60 * time.Second
+const patience = 20 * time.Second
 
 // asker is a client of one node that writes down what it is answered.
 type asker struct {
@@ -124,4 +124,22 @@ func (a *asker) until(what string, version int16, question func() kmsg.Request, 
 			a.Fatalf("waited in vain for %s: %+v, %v", what, resp, err)
 		}
 	}
+}
+
+// ask asks without writing the answer down.
+func (a *asker) ask(version int16, question func() kmsg.Request) kmsg.Response {
+	a.Helper()
+	resp, err := a.send(version, question())
+	if err != nil {
+		a.Fatal(err)
+	}
+	return resp
+}
+
+// note writes down what is the same on both makes of an answer whose rest is not.
+func (a *asker) note(name string, lines []string) {
+	for i := range lines {
+		lines[i] = a.hidden(lines[i])
+	}
+	fmt.Fprintf(&a.said, "# %s\n  %s\n", name, strings.Join(lines, "\n  "))
 }

@@ -87,25 +87,6 @@ func (a *asker) fetched(topic string, batches int64) (sums []string) {
 	return sums
 }
 
-// ask asks without writing the answer down.
-func (a *asker) ask(version int16, question func() kmsg.Request) kmsg.Response {
-	a.Helper()
-	resp, err := a.send(version, question())
-	if err != nil {
-		a.Fatal(err)
-	}
-	return resp
-}
-
-// note writes down what is the same on both makes of an answer whose rest is not.
-func (a *asker) note(name string, lines []string) {
-	for i := range lines {
-		lines[i] = a.hidden(lines[i])
-	}
-	slices.Sort(lines)
-	fmt.Fprintf(&a.said, "# %s\n  %s\n", name, strings.Join(lines, "\n  "))
-}
-
 // moved waits until a replica is in a directory and nowhere else; if it never was
 // anywhere else, it is moved there first.
 func (a *asker) moved(topic string, partition int32, dir string) {
@@ -131,6 +112,7 @@ func places(r kmsg.Response, topic string, partition int32) (at []string) {
 			}
 		}
 	}
+	slices.Sort(at)
 	return at
 }
 
