@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,7 +16,7 @@ func placeOf(path string) (Place, error) {
 	if err != nil {
 		return Place{}, fmt.Errorf("%w: %w", ErrNoPlace, err)
 	}
-	namespace, err := os.Readlink("/proc/self/ns/mnt")
+	namespace, err := mountNamespace()
 	if err != nil {
 		return Place{}, fmt.Errorf("%w: %w", ErrNoPlace, err)
 	}
@@ -28,4 +29,25 @@ func placeOf(path string) (Place, error) {
 		Born:      s.Btime.Sec*1e9 + int64(s.Btime.Nsec),
 		Namespace: namespace, Mount: s.Mnt_id,
 	}, nil
+}
+
+// mountNamespace names this process's mount namespace. The number that its link
+// shows is given to the next namespace when it is gone, as with every restart of a
+// container; the one that is never used twice is there from Linux 6.11 on.
+func mountNamespace() (string, error) {
+	const path = "/proc/self/ns/mnt"
+	name, err := os.Readlink(path)
+	if err != nil {
+		return "", err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close() // nothing was written
+	var id uint64
+	if _, _, failed := unix.Syscall(unix.SYS_IOCTL, f.Fd(), unix.NS_GET_MNTNS_ID, uintptr(unsafe.Pointer(&id))); failed != 0 {
+		return name, nil
+	}
+	return fmt.Sprintf("%s:%d", name, id), nil
 }
