@@ -3,13 +3,12 @@ package broker
 import (
 	"context"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"kvorum/broker/coordinator"
+	"kvorum/broker/group"
 	"kvorum/broker/handler"
 	"kvorum/broker/replica"
 	"kvorum/broker/storage"
@@ -114,15 +113,23 @@ var coordinatorMetrics = []metric[*coordinator.Metrics]{
 	counter("kvorum_group_coordinator_failed_appends_total", "Batches of decisions that could not be written.", func(m *coordinator.Metrics) int64 { return m.FailedAppends.Load() }),
 }
 
-// kafka.coordinator.group:type=GroupMetadataManager and group-coordinator-metrics.
+// kafka.coordinator.group:type=GroupMetadataManager, and group-count of
+// kafka.server:type=group-coordinator-metrics.
 var (
-	groupMetrics = []metric[int]{
-		gauge("kafka_group_metadata_manager_num_groups", "Groups that are coordinated here.", func(n int) int { return n }),
+	groupMetrics = []metric[*group.Counts]{
+		gauge("kafka_group_metadata_manager_num_offsets", "Committed offsets that are coordinated here.", func(c *group.Counts) int { return c.Offsets }),
+		gauge("kafka_group_metadata_manager_num_groups", "Groups of the classic protocol that are coordinated here.", (*group.Counts).ClassicGroups),
+		groupsIn(group.PreparingRebalance, "preparing_rebalance"), groupsIn(group.CompletingRebalance, "completing_rebalance"),
+		groupsIn(group.Stable, "stable"), groupsIn(group.Dead, "dead"), groupsIn(group.Empty, "empty"),
 	}
-	groupStateMetrics = []metric[int]{
-		gauge("kafka_group_coordinator_group_count", "Groups that are coordinated here, by state.", func(n int) int { return n }, "state"),
+	protocolMetrics = []metric[int]{
+		gauge("kafka_group_coordinator_group_count", "Groups that are coordinated here, by protocol; those of others than classic are kept and not served.", func(n int) int { return n }, "protocol"),
 	}
 )
+
+func groupsIn(phase group.Phase, name string) metric[*group.Counts] {
+	return gauge("kafka_group_metadata_manager_num_groups_"+name, "Groups of the classic protocol in state "+phase.String()+".", func(c *group.Counts) int { return c.Classic[phase] })
+}
 
 // followed is how far a broker follows its controllers.
 type followed struct {
@@ -227,18 +234,13 @@ func (c collector) groups(out chan<- prometheus.Metric) {
 	collect(out, coordinatorMetrics, c.b.services.groups.Metrics())
 	ctx, cancel := context.WithTimeout(context.Background(), groupsTimeout)
 	defer cancel()
-	req := kmsg.NewPtrListGroupsRequest()
-	req.Version = 5
-	list := c.b.services.groups.ListGroups(ctx, req)
-	if list.ErrorCode != 0 {
-		return // still loading: a part is not the whole
+	counts, whole := c.b.services.groups.Count(ctx)
+	if !whole {
+		return
 	}
-	states := map[string]int{"PreparingRebalance": 0, "CompletingRebalance": 0, "Stable": 0, "Dead": 0, "Empty": 0}
-	for i := range list.Groups {
-		states[list.Groups[i].GroupState]++
-	}
-	collect(out, groupMetrics, len(list.Groups))
-	for state, n := range states {
-		collect(out, groupStateMetrics, n, strings.ToLower(state))
+	collect(out, groupMetrics, &counts)
+	collect(out, protocolMetrics, counts.ClassicGroups(), "classic")
+	for kind, n := range counts.Kept {
+		collect(out, protocolMetrics, n, kind)
 	}
 }

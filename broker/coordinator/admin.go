@@ -127,6 +127,19 @@ func (g *Groups) ListGroups(ctx context.Context, q *kmsg.ListGroupsRequest) *kms
 	return a
 }
 
+// Count counts the groups and offsets that are coordinated here; false while some are
+// still loaded, for a part is not the whole.
+func (g *Groups) Count(ctx context.Context) (group.Counts, bool) {
+	counts := group.Counts{Kept: map[string]int{"consumer": 0, "share": 0, "streams": 0}}
+	for _, s := range g.all() {
+		code := s.read(ctx, func(st *group.State) { st.Count(&counts) })
+		if code != errors.None && code != errors.NotCoordinator {
+			return group.Counts{}, false
+		}
+	}
+	return counts, true
+}
+
 // all are the shards in the order of their partitions.
 func (g *Groups) all() []*shard {
 	g.mu.RLock()

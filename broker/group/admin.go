@@ -42,6 +42,33 @@ func (s *State) List(states, types []string) []kmsg.ListGroupsResponseGroup {
 	return found
 }
 
+// Counts say how many groups and offsets there are.
+type Counts struct {
+	Classic [Dead + 1]int  // groups of the classic protocol by phase
+	Kept    map[string]int // groups of the others by their kind in lower case, which are kept and not served
+	Offsets int            // committed ones, of whatever group
+}
+
+// ClassicGroups are the groups of the classic protocol in all phases.
+func (c *Counts) ClassicGroups() (n int) {
+	for _, in := range c.Classic {
+		n += in
+	}
+	return n
+}
+
+// Count adds what this partition has.
+func (s *State) Count(to *Counts) {
+	s.groups.Scan(func(id string, g *group) bool {
+		if !s.isForeign(id) {
+			to.Classic[g.phase]++
+		}
+		return true
+	})
+	s.eachForeign(func(_, kind, _ string) { to.Kept[strings.ToLower(kind)]++ })
+	to.Offsets += s.offsets.Len()
+}
+
 // eachForeign walks the groups of other protocols.
 func (s *State) eachForeign(f func(id, kind, state string)) {
 	id, kind, state, first := "", "", "", true

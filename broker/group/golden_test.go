@@ -161,6 +161,12 @@ func TestForeignGroups(t *testing.T) {
 			t.Errorf("%s is %q, not %q", id, kinds[id], k)
 		}
 	}
+	counts := Counts{Kept: map[string]int{}}
+	s.Count(&counts)
+	load(t, "apache-4.3.1/offsets-1.log").Count(&counts)
+	if counts.ClassicGroups() != 2 || counts.Classic[Empty] != 2 || counts.Kept["consumer"] != 1 || counts.Kept["share"] != 1 || counts.Offsets != 2 {
+		t.Errorf("counted %+v", counts)
+	}
 	join := kmsg.NewPtrJoinGroupRequest()
 	join.Group, join.SessionTimeoutMillis, join.ProtocolType = "golden-consumer", 10000, "consumer"
 	join.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range"}}
