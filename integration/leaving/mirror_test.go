@@ -269,6 +269,55 @@ func TestMirror(t *testing.T) {
 	}
 }
 
+// TestMirrorComparesWithWhatWasRead: the first reconciliation after the copy compares with what
+// the copy has read, and reads nothing again unless a node was changed since.
+func TestMirrorComparesWithWhatWasRead(t *testing.T) {
+	ctx := t.Context()
+	z := startZooKeeper(ctx, t)
+	c := z.open(ctx, t)
+	md := &metadata{t: t, im: image.Empty()}
+	for i := range 8 {
+		md.step(i)
+	}
+	apply(ctx, t, claimed(ctx, t, c, 3001, 5), md.im)
+	tree, err := c.Read(ctx, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func(epoch kafka.LeaderEpoch) *mirror.Mirror {
+		fence, err := c.Claim(ctx, zk.Claim{ID: 3001, Epoch: epoch, NowMs: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return mirror.New(mirror.Config{Client: c, Fence: fence, Secret: Secret, Read: tree})
+	}
+	// A node that is as the image wants it is not looked at: what somebody has written to it
+	// since is there until the next change, as in all of dual write.
+	configured := tree.Children(znode.TopicConfigsPath)
+	if len(configured) == 0 {
+		t.Fatal("no topic has a config")
+	}
+	path := znode.TopicConfigPath(configured[0])
+	z.set(t, path, `{"version":1,"config":{"retention.ms":"behind our back"}}`)
+	if r := apply(ctx, t, read(6), md.im); !r.Reconciled || r.Writes != 0 || r.Conflicts != 0 {
+		t.Errorf("nothing was changed: %+v", r)
+	}
+	if n, _, err := c.Get(ctx, path); err != nil || !strings.Contains(string(n.Data), "behind our back") {
+		t.Errorf("%s is %s, %v", path, n.Data, err)
+	}
+	// One that the image wants otherwise than it was read, and that was changed since, is a
+	// conflict, and everything is looked at.
+	n, ok := tree.Get(path)
+	if !ok {
+		t.Fatalf("%s was not read", path)
+	}
+	tree.Add(path, znode.Node{Data: []byte(`{"version":1,"config":{"retention.ms":"old"}}`), Version: n.Version})
+	if r := apply(ctx, t, read(7), md.im); r.Conflicts != 1 || r.Writes == 0 {
+		t.Errorf("a node that was changed since: %+v", r)
+	}
+	checkMirrored(ctx, t, c, md.im)
+}
+
 // TestMirrorLosesAnswers: answers of ZooKeeper are lost together with their
 // connections, then the session ends. Nothing is written twice, nothing is left out.
 func TestMirrorLosesAnswers(t *testing.T) {

@@ -34,6 +34,12 @@ type Config struct {
 	Fence *zk.Fence
 	// Secret is the brokers' password.encoder.secret, "" if they have none.
 	Secret string
+	// Read is what Client.Read has read since the claim, for the first reconciliation to
+	// compare with; nil to read. The Mirror changes it, and keeps it no longer than that.
+	Read *znode.Tree
+	// Waits, which may be nil, is called while Apply waits for ZooKeeper: with each error
+	// that says that the connection is lost.
+	Waits func(err error)
 }
 
 // Mirror writes images to ZooKeeper. It has one user at a time.
@@ -122,6 +128,9 @@ func (m *Mirror) refence(ctx context.Context) error {
 		if err == nil || !zk.Lost(err) {
 			return err
 		}
+		if m.config.Waits != nil {
+			m.config.Waits(err)
+		}
 		if !clock.Rest(ctx, pause) {
 			return errors.Join(context.Cause(ctx), err)
 		}
@@ -136,8 +145,10 @@ func (m *Mirror) write(ctx context.Context, im *image.Image) (Report, error) {
 	var wanted convert.Wanted
 	var err error
 	if m.at == nil {
-		if tree, err = m.config.Client.Read(ctx, nil); err != nil {
-			return report, err
+		if tree, m.config.Read = m.config.Read, nil; tree == nil { // a second try looks at ZooKeeper itself
+			if tree, err = m.config.Client.Read(ctx, nil); err != nil {
+				return report, err
+			}
 		}
 		wanted = convert.All(im, options)
 		wanted.Nodes = append(wanted.Nodes, convert.Extra(tree, im, wanted.Nodes)...)

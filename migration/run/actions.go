@@ -117,7 +117,7 @@ func (t *term) take(ctx context.Context, floor kafka.LeaderEpoch, over bool) err
 		t.sender.Close()
 		t.sender = nil
 	}
-	t.fence, t.mirror = fence, nil
+	t.fence, t.mirror, t.read = fence, nil, nil // what was read before it may be old
 	t.sender, err = zkbroker.New(zkbroker.Config{
 		Head: control.Head{Controller: r.config.Node, ControllerEpoch: fence.ControllerEpoch.Value, Listener: r.config.Listener},
 		Dial: r.config.Dial, Log: r.config.Log,
@@ -155,6 +155,7 @@ func (t *term) convert(ctx context.Context) (*znode.Snapshot, []record.Message, 
 		return nil, nil, err
 	}
 	r.note(t, func(s *Status) { s.Read = tree.Len() })
+	t.read = tree
 	snapshot := znode.Decode(tree)
 	if err := snapshot.Blocking(); err != nil {
 		return nil, nil, fmt.Errorf("ZooKeeper cannot be copied: %w", err)
@@ -184,6 +185,11 @@ func newID() kafka.UUID {
 	return id
 }
 
+// waits says for people that ZooKeeper is awaited; the end of the action takes it back.
+func (t *term) waits(err error) {
+	t.runner.note(t, func(s *Status) { s.Err = "ZooKeeper is awaited: " + err.Error() })
+}
+
 // write writes the newest image to ZooKeeper.
 func (t *term) write(ctx context.Context, done *driver.Done) error {
 	im := t.runner.newestImage()
@@ -191,7 +197,8 @@ func (t *term) write(ctx context.Context, done *driver.Done) error {
 		panic(fmt.Sprintf("run: an image in state %d is to replace what ZooKeeper holds", state)) // it would delete everything
 	}
 	if t.mirror == nil {
-		t.mirror = mirror.New(mirror.Config{Client: t.client, Fence: t.fence, Secret: t.runner.config.Secret})
+		t.mirror = mirror.New(mirror.Config{Client: t.client, Fence: t.fence, Secret: t.runner.config.Secret, Read: t.read, Waits: t.waits})
+		t.read = nil
 	}
 	report, err := t.mirror.Apply(ctx, im)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"kvorum/migration/mirror"
 	"kvorum/migration/zk"
 	"kvorum/migration/zkbroker"
+	"kvorum/migration/znode"
 )
 
 // patience bounds the part of one action that ZooKeeper has a hand in. Reading or
@@ -32,6 +33,7 @@ type term struct {
 	client *zk.Client       // nil without a session
 	fence  *zk.Fence        // of our claim, nil before it
 	mirror *mirror.Mirror   // of client and fence
+	read   *znode.Tree      // by the copy, since the claim, until the mirror has it; else nil
 	sender *zkbroker.Sender // of the claim
 	told   *image.Image     // what ZooKeeper holds
 	frozen bool             // the open transaction is the one of a way back
@@ -88,7 +90,7 @@ func (t *term) end() {
 func (t *term) hangUp() {
 	if t.client != nil {
 		t.client.Close()
-		t.client, t.mirror = nil, nil
+		t.client, t.mirror, t.read = nil, nil, nil
 	}
 }
 
