@@ -1,6 +1,6 @@
 # The targets that people type; .ci/run is what a change must pass.
 
-.PHONY: test lint bench bench-node bench-memory bench-replication bench-provision demo-migration microbench fuzz ci soak
+.PHONY: test lint bench bench-node bench-memory bench-replication bench-provision bench-migration demo-migration microbench fuzz ci soak
 
 test:
 	go test ./...
@@ -27,6 +27,10 @@ bench-replication:
 # What docs/operations.md says to provision: two minutes; the table is in the log.
 bench-provision:
 	KVORUM_BENCH=1 go test -count 1 -timeout 30m -v -run TestProvision ./integration/bench
+
+# A migration by Apache's own controllers beside one by kvorum's: a quarter of an hour; the table is in the log.
+bench-migration:
+	KVORUM_BENCH=1 KVORUM_PEERS=required go test -count 1 -timeout 2h -v -run 'TestBenchMigration$$' ./integration/leaving
 
 microbench:
 	bash -euo pipefail -c 'source .ci/lib.sh; packages | xargs go test -run "^$$" -bench . -benchmem'

@@ -55,6 +55,9 @@ type Options struct {
 	ReleaseVersion string            // of --release-version; "" for the maker's default
 	Binary         string            // another kvorum than this tree's; "" for this tree's
 	Properties     map[string]string // added to each server.properties
+	// Static makes Apache's controllers a static quorum (controller.quorum.voters,
+	// kraft.version 0), as those of a migration from ZooKeeper have to be.
+	Static bool
 	// Places are those of the controllers and then of the brokers of kvorum's; none for
 	// ports of 127.0.0.1 that are drawn.
 	Places []Place
@@ -126,6 +129,11 @@ func StartApache(ctx context.Context, t testing.TB, kit *peer.Kit, d *peer.Drive
 func FormatApache(ctx context.Context, t testing.TB, kit *peer.Kit, d *peer.Driver, o Options) *Quorum {
 	t.Helper()
 	q, initial := plan(t, o)
+	if o.Static {
+		properties := map[string]string{"controller.quorum.voters": q.Voters()}
+		maps.Copy(properties, o.Properties)
+		o.Properties = properties
+	}
 	dir := t.TempDir()
 	for i, address := range q.Addresses {
 		n := &peer.Node{

@@ -253,7 +253,10 @@ func TestMigrate(t *testing.T) {
 // finalized restarts a controller without the migration.
 func finalized(ctx context.Context, t *testing.T, q *cluster.Quorum, i int) {
 	t.Helper()
-	n := q.Controllers[i].(*cluster.Node)
+	n := q.Controllers[i].(interface { // of either make
+		cluster.Controller
+		PropertiesFile() string
+	})
 	n.Stop(t)
 	text, err := os.ReadFile(n.PropertiesFile())
 	if err != nil {
