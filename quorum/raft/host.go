@@ -217,6 +217,9 @@ func (h *Host) run() (err error) {
 	if h.node, err = dragonboat.NewNodeHost(h.nodeConfig()); err != nil {
 		return fmt.Errorf("raft: open the raft log in %s: %w", h.cfg.raftDir(), err)
 	}
+	if h.node == nil { // it keeps such a panic to itself while it opens
+		return fmt.Errorf("raft: the raft log in %s cannot be used: dragonboat gave up while it opened it, and the log has its reason, if it gave one", h.cfg.raftDir())
+	}
 	known := h.node.HasNodeInfo(ShardID, uint64(h.id))
 	if h.file.Started && !known {
 		return fmt.Errorf("raft: %s says that this controller has voted, but the raft log in %s does not know it: this disk has lost data, run `kvorum storage replace-controller`", membershipFile, h.cfg.raftDir())
@@ -290,6 +293,11 @@ func (h *Host) timing() Timing {
 	return h.cfg.Timing
 }
 
+// DragonboatFS is what dragonboat's own log is written to; nil is the operating
+// system's. Only the program that loses its page caches (cmd/kvorum with the tag
+// planted) sets another one, before anything runs.
+var DragonboatFS dbconfig.IFS
+
 func (h *Host) nodeConfig() dbconfig.NodeHostConfig {
 	logs := dbconfig.GetTinyMemLogDBConfig()
 	logs.Shards = 1
@@ -305,6 +313,7 @@ func (h *Host) nodeConfig() dbconfig.NodeHostConfig {
 		Expert: dbconfig.ExpertConfig{
 			TransportFactory: h.factory,
 			LogDB:            logs,
+			FS:               DragonboatFS,
 			Engine:           dbconfig.EngineConfig{ExecShards: workers, CommitShards: workers, ApplyShards: workers, SnapshotShards: workers, CloseShards: workers},
 		},
 	}

@@ -4,8 +4,11 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	dragonboatvfs "github.com/lni/vfs"
 
 	"kvorum/internal/kafka"
 )
@@ -238,5 +241,23 @@ func TestRefusals(t *testing.T) {
 			test.spoil(n)
 			n.refused(test.words...)
 		})
+	}
+}
+
+// noFS is a file system that dragonboat takes none of: it gives up with a panic, which it
+// keeps to itself while it opens its log.
+type noFS struct{ dragonboatvfs.FS }
+
+// TestDragonboatGivesUp: a raft log that dragonboat gives up on is an error that names
+// it, not a nil host.
+func TestDragonboatGivesUp(t *testing.T) {
+	c := startCluster(t, 1)
+	c.lead()
+	c.nodes[0].stop()
+	DragonboatFS = noFS{dragonboatvfs.Default}
+	defer func() { DragonboatFS = nil }()
+	err := c.nodes[0].start()
+	if err == nil || !strings.Contains(err.Error(), "dragonboat gave up") {
+		t.Errorf("it starts with %v", err)
 	}
 }
