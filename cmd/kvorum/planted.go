@@ -5,21 +5,31 @@ package main
 import (
 	"log"
 	"os"
+	"time"
 
 	"kvorum/internal/planted"
 	"kvorum/internal/vfs"
 	"kvorum/internal/vfs/powerloss"
+	"kvorum/quorum/raft"
 )
 
 // The program of the tests that take the power away (integration/robustness): its disk
-// keeps the journal KVORUM_POWERLOSS, and KVORUM_PLANTED names a bug that it has.
+// keeps the journal KVORUM_POWERLOSS, and with KVORUM_FREEZE it syncs nothing now and
+// then for up to so long; KVORUM_PLANTED names a bug that it has.
 func init() {
 	if dir := os.Getenv("KVORUM_POWERLOSS"); dir != "" {
 		fs, err := powerloss.New(dir)
 		if err != nil {
 			log.Fatalf("the journal of KVORUM_POWERLOSS: %v", err)
 		}
-		vfs.Default = fs
+		if text := os.Getenv("KVORUM_FREEZE"); text != "" {
+			longest, err := time.ParseDuration(text)
+			if err != nil || longest <= 0 {
+				log.Fatalf("KVORUM_FREEZE: %q is no length of time above 0", text)
+			}
+			fs.Freeze(longest)
+		}
+		vfs.Default, raft.DragonboatFS = fs, fs.Dragonboat()
 	}
 	if name := os.Getenv("KVORUM_PLANTED"); name != "" {
 		for b := range planted.Bugs {

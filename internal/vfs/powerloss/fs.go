@@ -4,11 +4,13 @@ package powerloss
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	pebblevfs "github.com/cockroachdb/pebble/v2/vfs"
 
@@ -20,6 +22,8 @@ type FS struct {
 	pebblevfs.FS
 	dir  string // of the journal
 	boot string // added to the boot's id: losses of power so far
+	// longest is that of Freeze, 0 for a disk that never freezes.
+	longest time.Duration
 
 	mu       sync.Mutex
 	inodes   map[uint64]*inode
@@ -176,6 +180,15 @@ func (f *file) WriteAt(p []byte, at int64) (int, error) {
 	return f.File.WriteAt(p, at)
 }
 
+// Seek sets where Read and Write go on.
+func (f *file) Seek(offset int64, whence int) (int64, error) {
+	at, err := f.File.(io.Seeker).Seek(offset, whence)
+	if err == nil {
+		f.at = at
+	}
+	return at, err
+}
+
 // Truncate sets the file's size.
 func (f *file) Truncate(size int64) error {
 	f.inode.mu.Lock()
@@ -190,8 +203,8 @@ func (f *file) Truncate(size int64) error {
 	return f.File.(interface{ Truncate(size int64) error }).Truncate(size)
 }
 
-func (f *file) Sync() error     { return f.inode.sync(f.File, f.File.Sync) }
-func (f *file) SyncData() error { return f.inode.sync(f.File, f.File.SyncData) }
+func (f *file) Sync() error     { f.fs.thaw(); return f.inode.sync(f.File, f.File.Sync) }
+func (f *file) SyncData() error { f.fs.thaw(); return f.inode.sync(f.File, f.File.SyncData) }
 
 // SyncTo promises nothing, as that of the operating system.
 func (f *file) SyncTo(int64) (fullSync bool, err error) { return false, nil }

@@ -53,6 +53,11 @@ type inode struct {
 
 // before notes what a write to [from, to) of f takes away; a cut is one to the end.
 func (n *inode) before(f vfs.File, from, to int64) error {
+	if n.notes == nil { // also where it was closed since with bytes that are not synced
+		if err := n.hold(f); err != nil {
+			return err
+		}
+	}
 	if !n.dirty {
 		if err := n.begin(f); err != nil {
 			return err
@@ -78,11 +83,6 @@ func (n *inode) begin(f vfs.File) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err
-	}
-	if n.notes == nil {
-		if err := n.hold(f); err != nil {
-			return err
-		}
 	}
 	size := info.Size()
 	if err := n.write(note{Generation: n.generation, Size: &size}); err != nil {

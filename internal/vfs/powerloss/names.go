@@ -129,6 +129,7 @@ type directory struct {
 func (d *directory) SyncData() error { return d.Sync() }
 
 func (d *directory) Sync() error {
+	d.fs.thaw()
 	d.fs.mu.Lock()
 	covered := d.fs.sequence
 	d.fs.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"kvorum/internal/vfs"
 )
@@ -33,6 +34,10 @@ func TestBytes(t *testing.T) {
 			check(t, vfs.SyncDir(fs, root))
 			for range random.IntN(12) {
 				synced, now = step(t, f, random, synced, now)
+				if random.IntN(6) == 0 {
+					check(t, f.Close())
+					f = must(vfs.OpenReadWrite(fs, path))(t)
+				}
 			}
 			if random.IntN(2) == 0 {
 				check(t, f.Close()) // else it was killed
@@ -190,5 +195,66 @@ func check(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestDragonboat lets dragonboat's log be written and synced through the file system
+// that it gets: what was synced is there after a loss of power, what was appended
+// since may be gone, in one journal with the files of others.
+func TestDragonboat(t *testing.T) {
+	var gone int
+	for seed := range uint64(seeds) {
+		random := rand.New(rand.NewPCG(seed, 3))
+		root := t.TempDir()
+		journal, dir := filepath.Join(root, "journal"), filepath.Join(root, "raft")
+		fs := must(New(journal))(t).Dragonboat()
+		check(t, fs.MkdirAll(dir, 0o755))
+		for _, above := range []string{root, dir} {
+			d := must(fs.OpenDir(above))(t)
+			check(t, errors.Join(d.Sync(), d.Close()))
+		}
+		path := fs.PathJoin(dir, "log")
+		f := must(fs.Create(path))(t)
+		must(f.Write([]byte("synced")))(t)
+		d := must(fs.OpenDir(dir))(t)
+		check(t, errors.Join(f.Sync(), d.Sync(), d.Close(), f.Close()))
+		f = must(fs.OpenForAppend(path))(t)
+		must(f.Write([]byte(" and not synced")))(t)
+		must(Lose(journal, random))(t)
+		left := must(os.ReadFile(path))(t)
+		if !bytes.HasPrefix(left, []byte("synced")) {
+			t.Fatalf("seed %d: %q is left", seed, left)
+		}
+		if len(left) == len("synced") {
+			gone++
+		}
+		check(t, f.Close())
+	}
+	if gone == 0 {
+		t.Error("nothing was lost: dragonboat's files are not in the journal")
+	}
+}
+
+// TestFreeze: the disk freezes in each span, never for longer than it may, and goes on
+// between.
+func TestFreeze(t *testing.T) {
+	const longest = 2 * time.Second
+	var frozen, free int
+	for span := range 100 {
+		was := time.Duration(0)
+		for at := time.Duration(0); at < 3*longest; at += 10 * time.Millisecond {
+			left := untilThaw(longest, time.Unix(1_200_000, 0).Add(time.Duration(3*span)*longest+at))
+			if left > longest || left > 0 && was > 0 && left != was-10*time.Millisecond {
+				t.Fatalf("span %d: frozen for %v at %v, after %v", span, left, at, was)
+			}
+			if was = left; left > 0 {
+				frozen++
+			} else {
+				free++
+			}
+		}
+	}
+	if share := float64(frozen) / float64(frozen+free); share < 0.2 || share > 0.3 {
+		t.Errorf("frozen for %.2f of the time", share)
 	}
 }
