@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"kvorum/internal/kafka"
+	"kvorum/internal/planted"
 	"kvorum/metadatalog/image"
 )
 
@@ -179,7 +180,9 @@ func (w *deathWatch) dialed(nowMs int64, ev Dialed) kafka.BrokerID {
 		return kafka.NoLeader
 	}
 	b.dial = 0
-	refused := !slices.ContainsFunc(ev.Answers, func(a DialAnswer) bool { return !a.Refused })
+	refused := !slices.ContainsFunc(ev.Answers, func(a DialAnswer) bool {
+		return !a.Refused && !(planted.Is(planted.ProofFromSilence) && a.Reached == "")
+	})
 	if !b.suspected && b.unheard && refused && b.allReached() {
 		b.suspect(0)
 	}
@@ -193,7 +196,7 @@ func (w *deathWatch) dialed(nowMs int64, ev Dialed) kafka.BrokerID {
 		b.refusals = 0
 	}
 	switch {
-	case b.refusals >= refusalsNeeded:
+	case b.refusals >= refusalsNeeded, planted.Is(planted.OneRefusal) && refused:
 	case b.dials < maxDials:
 		b.dueMs = nowMs + refusalPauseMs
 		return kafka.NoLeader

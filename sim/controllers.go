@@ -36,6 +36,9 @@ type controllerNode struct {
 	read  kafka.Offset
 	wake  int64
 	state *quorum.State
+
+	// refused counts for each broker the dials that were refused, one after the other.
+	refused [brokerCount]int
 }
 
 // controllerRequest is a request to a controller that has no answer yet.
@@ -278,6 +281,7 @@ func (c *controllerNode) stepEvent(ev quorum.Event) {
 		}
 		if c.state != nil && out.State.Stats.FencedOnDeath > c.state.Stats.FencedOnDeath {
 			c.w.event("fenced on proof of death")
+			c.checkProof()
 		}
 		c.state = out.State
 		c.w.truth.committedImage(c.w, c.state.Image)

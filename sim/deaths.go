@@ -34,17 +34,32 @@ func (c *controllerNode) dial(d quorum.Dial) {
 	w, b := c.w, c.w.brokers[d.Broker]
 	w.send(c.node(), c.node(), func() {
 		var a quorum.DialAnswer
+		before := c.refused[b.id]
+		c.refused[b.id] = 0
 		switch {
 		case w.network.cut[[2]node{c.node(), b.node()}] > 0, w.network.cut[[2]node{b.node(), c.node()}] > 0, b.dark:
 			w.event("dial unanswered")
 		case b.slandered > 0, !b.up:
 			a.Refused = true
+			c.refused[b.id] = before + 1
 			w.event("dial refused")
 		default: // also where it is paused: its kernel answers
 			a.Reached = fmt.Sprintf("127.0.0.%d:9092", b.id)
 		}
 		c.inbox = append(c.inbox, quorum.Dialed{Broker: d.Broker, Epoch: d.Epoch, Number: d.Number, Answers: []quorum.DialAnswer{a}})
 	})
+}
+
+// checkProof checks that some broker has refused twice, one right after the other, and
+// was not silent in between.
+func (c *controllerNode) checkProof() {
+	for id, times := range c.refused {
+		if times >= 2 {
+			c.refused[id] = 0
+			return
+		}
+	}
+	c.w.fail("ProofOfDeath", "controller %d fenced a broker on proof of death, and none has refused twice", c.id)
 }
 
 // slander closes a broker's connections in its name and refuses new ones, until the

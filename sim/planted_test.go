@@ -25,6 +25,8 @@ var focus = map[planted.Bug][]FaultKind{
 	planted.ResumeLeaving:          {StopBroker, KillBroker, KillEverything},
 	planted.ServeUnregistered:      {LosePower, KillBroker, KillEverything, Isolate},
 	planted.StaleControllerCommits: {ElectController, KillController, PauseController},
+	planted.ProofFromSilence:       {LosePower, Slander, CutOneWay, KillBroker},
+	planted.OneRefusal:             {KillBroker, Slander, LosePower},
 }
 
 // TestPlantedBugs plants one bug after the other: the simulator must find each
@@ -37,7 +39,11 @@ func TestPlantedBugs(t *testing.T) {
 			planted.Set(bug)
 			plan := NewPlan
 			if some := focus[bug]; some != nil {
-				plan = func(seed uint64) Plan { return NewPlanOf(seed, some...) }
+				plan = func(seed uint64) Plan {
+					p := NewPlanOf(seed, some...)
+					p.Deaths = bug >= planted.ProofFromSilence // the last ones
+					return p
+				}
 			}
 			if r := play(first, n, plan, func(r Result) bool { return r.Broken != "" }); r != nil {
 				t.Logf("found by seed %d as %s: %.200s", r.Seed, r.Broken, r.Problem)

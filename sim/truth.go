@@ -21,6 +21,7 @@ import (
 //	NeverTwoLeadersInOneEpoch    an epoch of a partition has one leader
 //	NoCommittedRecordLostGlobally what was acknowledged is committed, at the offset that was told
 //	OnlyActiveReplicasJoin       who joins an ISR is neither fenced nor stopping
+//	ProofOfDeath                 who is fenced before its session ends has refused twice
 //	Idempotence                  no sequence of a producer is committed twice, none is left out
 //	MetadataLogMatching          every node has the same state at the same offset
 //	LogMatching                  below the high watermark replicas are the same bytes

@@ -60,6 +60,10 @@ const (
 	ResumeLeaving
 	// ServeUnregistered lets one act on an image from before its registration.
 	ServeUnregistered
+	// ProofFromSilence takes a listener that does not answer for one that refuses.
+	ProofFromSilence
+	// OneRefusal takes one refusal for proof of death.
+	OneRefusal
 	// Bugs is their number.
 	Bugs
 )
@@ -67,7 +71,8 @@ const (
 var names = [...]string{"none", "commit under min ISR", "forget the proposed ISR", "commit by the answer", "forget the journal", "cut to the high watermark", "cut by the leader only",
 	"never cut", "ignore broker epochs", "admit a fenced broker", "ignore the partition epoch", "an unclean broker stays",
 	"eligible for ever", "the same epoch again", "forget producers", "flush nothing", "trust the tail", "a stale controller commits",
-	"resume after a power loss", "resume a leaving broker", "serve unregistered"}
+	"resume after a power loss", "resume a leaving broker", "serve unregistered",
+	"proof from silence", "one refusal is proof"}
 
 // String is the bug's name.
 func (b Bug) String() string { return names[b] }
