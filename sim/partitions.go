@@ -276,6 +276,9 @@ func (p *partition) altered(change *core.Proposal, r kmsg.Response) {
 		part := resp.Topics[0].Partitions[0]
 		a.Outcome, a.PartitionEpoch = core.OutcomeOf(errors.Code(part.ErrorCode)), kafka.PartitionEpoch(part.PartitionEpoch)
 	}
+	if a.Withdrawn() && p.b.journal[p.name] == change {
+		delete(p.b.journal, p.name)
+	}
 	if p.leader != nil {
 		p.carryOut(p.leader.Step(a))
 	}

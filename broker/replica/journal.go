@@ -22,7 +22,8 @@ import (
 //
 // There is one file in each log directory, for the partitions that are in it. It
 // is durable before the proposal is sent. Entries that an image has decided mean
-// nothing; they are removed when the file is written next, or by tidy.
+// nothing; they are removed when the file is written next, or by tidy. One that was
+// refused is removed, durably, before its leader goes on without it (forget).
 type journal struct {
 	ps *Partitions
 	fs vfs.FS
@@ -127,6 +128,21 @@ func (j *journal) adopt(p *Partition, s core.State) *core.Proposal {
 // record makes the expansions among proposals durable; they are not sent before.
 // It returns those that could not be.
 func (j *journal) record(batch map[*Partition]*core.Proposal) (failed map[*Partition]error) {
+	return j.change(batch, func(in map[partitionKey]journaled, key partitionKey, e journaled) { in[key] = e })
+}
+
+// forget removes the expansions among proposals, durably. It returns those that could
+// not be.
+func (j *journal) forget(batch map[*Partition]*core.Proposal) (failed map[*Partition]error) {
+	failed = j.change(batch, func(in map[partitionKey]journaled, key partitionKey, _ journaled) { delete(in, key) })
+	if failed != nil { // the files may have them still
+		j.change(batch, func(in map[partitionKey]journaled, key partitionKey, e journaled) { in[key] = e })
+	}
+	return failed
+}
+
+// change changes the entries of the expansions among proposals, and writes the files.
+func (j *journal) change(batch map[*Partition]*core.Proposal, f func(map[partitionKey]journaled, partitionKey, journaled)) (failed map[*Partition]error) {
 	dirs := map[string][]*Partition{}
 	j.mu.Lock()
 	for p, change := range batch {
@@ -137,7 +153,7 @@ func (j *journal) record(batch map[*Partition]*core.Proposal) (failed map[*Parti
 			if j.entries[dir] == nil {
 				j.entries[dir] = map[partitionKey]journaled{}
 			}
-			j.entries[dir][partitionKey{p.topicID, p.name.Partition}] = journaled{p, change}
+			f(j.entries[dir], partitionKey{p.topicID, p.name.Partition}, journaled{p, change})
 			dirs[dir] = append(dirs[dir], p)
 		}
 	}

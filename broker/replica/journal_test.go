@@ -54,6 +54,66 @@ func TestAKilledLeaderWaitsForWhomItHadProposed(t *testing.T) {
 	}
 }
 
+// A leader is killed after its proposal was refused and more was committed without the
+// follower in it. It leads on in the same epoch: a proposal that it finds again would
+// put somebody into the ISR who does not have what is committed.
+func TestAKilledLeaderForgetsWhoWasRefused(t *testing.T) {
+	w := newWorld(t)
+	w.run()
+	w.publish(topic("orders"), partition("orders", 0, self, other), isr("orders", 0, self), setting1("orders", "min.insync.replicas", "1"))
+	end := w.mustProduce("orders", 3) + 3
+	w.follow(other, from("orders", 0, end))
+	w.answer(errors.IneligibleReplica)
+	w.publish(broker(other, true))
+	p, err := w.ps.Lookup(tp("orders", 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.mustProduce("orders", 2)
+	w.eventually("the leader goes on without it", func() bool { return p.HighWatermark() == end+2 })
+	w.restart(w.image)
+	if p, err = w.ps.Lookup(tp("orders", 0)); err != nil {
+		t.Fatal(err)
+	}
+	if change := w.ps.isrs.proposals[p]; change != nil {
+		t.Fatalf("%+v is proposed again", change)
+	}
+	if hw := p.HighWatermark(); hw != end+2 {
+		t.Fatalf("the high watermark is %d of %d", hw, end+2)
+	}
+}
+
+// A refusal that the journal cannot note is none: the leader waits for the follower
+// and asks again.
+func TestNoRefusalWithoutTheJournal(t *testing.T) {
+	w := newWorld(t)
+	w.publish(topic("orders"), partition("orders", 0, self, other), isr("orders", 0, self))
+	w.follow(other, from("orders", 0, 0))
+	p, err := w.ps.Lookup(tp("orders", 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.ps.isrs.mu.Lock()
+	batch := maps.Clone(w.ps.isrs.proposals)
+	w.ps.isrs.mu.Unlock()
+	if failed := w.ps.journal.record(batch); failed != nil {
+		t.Fatal(failed)
+	}
+	refused := map[partitionKey]core.Answered{{p.topicID, 0}: {Outcome: core.Refused}}
+	whole := w.ps.journal.fs
+	w.ps.journal.fs = refusingFS{w.fs}
+	if w.ps.answer(batch, refused) || !p.proposes(batch[p]) {
+		t.Fatal("the proposal is over, and the journal has it still")
+	}
+	w.ps.journal.fs = whole
+	if !w.ps.answer(batch, refused) || p.proposes(batch[p]) {
+		t.Fatal("the proposal is not over")
+	}
+	if data, err := readJournal(w.fs, "/logs/"+journalName); err != nil || string(data) != "0\n0\n" {
+		t.Fatalf("the journal holds %q, %v", data, err)
+	}
+}
+
 // What is not journaled is not sent.
 func TestNoProposalWithoutItsJournal(t *testing.T) {
 	w := newWorld(t)

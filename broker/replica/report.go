@@ -130,18 +130,36 @@ func (ps *Partitions) sendISRs(ctx context.Context, batch map[*Partition]*core.P
 			ps.logger.Warn("the controllers did not take changes of in-sync replicas", "partitions", len(batch), "error", err)
 		}
 	}
-	all := true
+	return ps.answer(batch, answers)
+}
+
+// answer gives each partition its answer, after the journal has forgotten what is
+// withdrawn. It is false when some have to be sent again.
+func (ps *Partitions) answer(batch map[*Partition]*core.Proposal, answers map[partitionKey]core.Answered) bool {
+	all, withdrawn := make(map[*Partition]core.Answered, len(batch)), map[*Partition]*core.Proposal{}
 	for p, change := range batch {
 		a, ok := answers[partitionKey{p.topicID, p.name.Partition}]
 		if !ok {
 			a.Outcome = core.Failed
 		}
-		a.Proposal, a.NowMs = change, ps.nowMs()
-		p.answered(a)
-		ps.counters.decided(a.Outcome, change.Expands())
-		all = all && a.Outcome != core.Failed
+		if a.Proposal = change; a.Withdrawn() {
+			withdrawn[p] = change
+		}
+		all[p] = a
 	}
-	return all
+	failed := ps.journal.forget(withdrawn)
+	done := true
+	for p, a := range all {
+		if err := failed[p]; err != nil {
+			ps.logger.Error("a change of in-sync replicas was refused, which cannot be noted; it is proposed again", "partition", p.name, "error", err)
+			a.Outcome = core.Failed
+		}
+		a.NowMs = ps.nowMs()
+		p.answered(a)
+		ps.counters.decided(a.Outcome, a.Proposal.Expands())
+		done = done && a.Outcome != core.Failed
+	}
+	return done
 }
 
 // alterPartition is the request for a batch, without those that could not be

@@ -32,3 +32,12 @@ func OutcomeOf(code errors.Code) Outcome {
 		return Failed
 	}
 }
+
+// Withdrawn reports whether the proposal is over although no image will show it: it
+// was refused, or nothing was changed. Whoever has made it durable forgets it, durably,
+// before the leader is told. From then on the leader does not wait for the followers in
+// it; one that is restarted and finds it again would propose them although they may not
+// have what was committed meanwhile.
+func (a Answered) Withdrawn() bool {
+	return a.Outcome == Refused || a.Outcome == Accepted && a.PartitionEpoch <= a.Proposal.PartitionEpoch
+}

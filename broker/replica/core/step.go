@@ -38,7 +38,8 @@ type ImageChanged struct {
 	NowMs int64
 }
 
-// Answered is the controller's answer to a proposal.
+// Answered is the controller's answer to a proposal. See Withdrawn for what comes
+// before.
 type Answered struct {
 	Proposal *Proposal
 	Outcome  Outcome
@@ -184,24 +185,21 @@ func (l *Leader) answered(e Answered) Effects {
 	if e.Proposal != l.proposal {
 		return Effects{} // decided by an image meanwhile
 	}
-	switch e.Outcome {
-	case Refused:
+	switch {
+	case e.Withdrawn():
 		l.proposal = nil
-	case Accepted:
+	case e.Outcome == Accepted:
 		// An answer alone moves nothing: others may not know what it says. The
-		// image settles it, unless nothing was changed at all.
-		if e.PartitionEpoch <= l.partitionEpoch {
-			l.proposal = nil
-		} else if planted.Is(planted.CommitByAnswer) {
+		// image settles it.
+		if planted.Is(planted.CommitByAnswer) {
 			l.isr = l.isr[:0:0]
 			for _, m := range l.proposal.ISR {
 				l.isr = append(l.isr, m.ID)
 			}
 			l.proposal = nil
 		}
-	case Failed:
+	case e.Outcome == Failed:
 		return Effects{Propose: l.proposal}
-	case Superseded:
 	}
 	return Effects{HighWatermarkMoved: l.advance(e.NowMs)}
 }
