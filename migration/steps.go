@@ -33,7 +33,7 @@ func steps(f *Facts, p *Plan) []Step {
 		{Title: "Bring every broker to one state that can migrate", Why: "nothing changes in what the brokers do", Nodes: prepare(f)},
 		{Title: "Restart every broker in migration mode, one at a time", Why: "each goes on with ZooKeeper and registers with the controllers too; when the last has registered, the controllers copy ZooKeeper and take over", Nodes: convertAll(f, brokerconfig.Migration)},
 		{Title: "Restart every broker in KRaft mode, one at a time, on the same log directories", Why: "ZooKeeper is still written, so that there is a way back; kvorum migrate broker-config FILE --to apache-kraft writes the file", Nodes: convertAll(f, brokerconfig.ApacheKRaft)},
-		{Title: "Finalize: the controllers stop writing to ZooKeeper", Why: fmt.Sprintf("after it there is no way back to ZooKeeper; cluster %s runs at metadata.version %s", p.ClusterID, p.MetadataVersion)},
+		{Title: "Finalize: the controllers stop writing to ZooKeeper", Why: fmt.Sprintf("after it only kvorum migrate restore goes back to ZooKeeper, with everything stopped; cluster %s runs at metadata.version %s", p.ClusterID, p.MetadataVersion)},
 		{Title: "If kvorum's brokers shall take over: restart every broker as one of kvorum's, one at a time, on the same log directories", Why: "kvorum migrate broker-config FILE --to kvorum writes the file, and says what they refuse", Nodes: convertAll(f, brokerconfig.Kvorum)},
 	}
 }

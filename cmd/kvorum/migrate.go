@@ -26,7 +26,7 @@ names; status says where it stands, and finalize and rollback end it.`
 
 func migrateCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "migrate", Short: "Take a cluster away from ZooKeeper", Long: migrateLong, Args: cobra.NoArgs, RunE: needSubcommand}
-	cmd.AddCommand(migratePlan(), migratePreflight(), migrateBrokerConfig(), migrateStatus(), migrateVerify(), migrateExport(), migrateResume(), migrateFinalize(), migrateRollback())
+	cmd.AddCommand(migratePlan(), migratePreflight(), migrateBrokerConfig(), migrateStatus(), migrateVerify(), migrateExport(), migrateResume(), migrateFinalize(), migrateRollback(), migrateRestore())
 	return cmd
 }
 

@@ -181,9 +181,9 @@ func migrateFinalize() *cobra.Command {
 	var file string
 	var without bool
 	cmd := migrateAlter("finalize", "End a migration: ZooKeeper is written no more",
-		"Finalize ends the migration when all brokers are in KRaft mode and ZooKeeper holds\neverything. There is no way back after it. It first keeps what ZooKeeper holds in a new\nfile (--export), as kvorum migrate export does.",
+		"Finalize ends the migration when all brokers are in KRaft mode and ZooKeeper holds\neverything. After it only kvorum migrate\nrestore goes back, with everything stopped. It first keeps what ZooKeeper holds in a new\nfile (--export), as kvorum migrate export does.",
 		protocol.FinalizeMigration, func(p *migrating.Progress) string {
-			return "Finalize commits POST_MIGRATION: from then on nothing is written to ZooKeeper, and there is no way back."
+			return "Finalize commits POST_MIGRATION: from then on nothing is written to ZooKeeper; after it only kvorum migrate restore goes back, with everything stopped."
 		}, func(cmd *cobra.Command, p *migrating.Progress) error {
 			if without || p.State == driver.KRaft.String() {
 				return nil

@@ -201,7 +201,7 @@ func (b *wayBack) dualWrite() {
 // TestGoBack: a migration of three brokers of Kafka 3.9.2 is rolled back by command
 // under load, a topic is made and one deleted by the brokers' own controller, and a
 // second migration by controllers that were formatted anew is verified. From dual
-// write; KVORUM_WAYS_BACK=all goes back from every phase, and goes on to the end.
+// write; KVORUM_WAYS_BACK=all goes back from every phase, goes on to the end, and back from there.
 func TestGoBack(t *testing.T) {
 	for _, phase := range wayBacks {
 		t.Run(strings.ReplaceAll(phase.name, " ", "-"), func(t *testing.T) {
@@ -350,6 +350,46 @@ func (b *wayBack) finish() {
 	if out, err := b.migrate("rollback", "--execute"); err == nil || !strings.Contains(out, "finalized") {
 		b.t.Errorf("a rollback after the end: %v: %s", err, out)
 	}
+	b.restore()
+}
+
+// restore goes back after the end: a topic is made that ZooKeeper does not hear of, everything
+// is stopped, ZooKeeper is brought to the metadata, and the brokers start on it again.
+func (b *wayBack) restore() {
+	b.t.Helper()
+	adm := kadm.NewClient(b.c.Client(b.t))
+	createTopic(b.ctx, b.t, adm, "after-the-end")
+	inSync(b.ctx, b.t, adm)
+	for _, n := range b.c.Brokers {
+		n.Stop(b.t)
+	}
+	active := b.q.Active(b.ctx, b.t)
+	for i, n := range b.q.Controllers {
+		if i != active {
+			n.Kill()
+		}
+	}
+	b.q.Controllers[active].Stop(b.t) // what is committed is on disk then
+	secret := filepath.Join(b.t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte(Secret), 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+	var r admin.ZooKeeperRestore
+	kvorum(b.ctx, b.t, 0, &r, "migrate", "restore", "--zookeeper", b.c.Connect, "--password-encoder-secret-file", secret,
+		"--metadata", b.q.Controllers[active].(*cluster.Node).DataDir(), "--execute", "-o", "json")
+	b.t.Logf("restored to offset %d: %d nodes differed, %d writes, not kept: %q", r.Offset, len(r.Changed), r.Written, r.Lost)
+	checkGivenBack(b.ctx, b.t, b.z)
+	for _, n := range b.c.Brokers {
+		n.Configure(b.t) // ZooKeeper mode's
+		n.Start(b.t)
+	}
+	for _, n := range b.c.Brokers {
+		n.WaitReady(b.ctx, b.t)
+	}
+	inSync(b.ctx, b.t, adm)
+	there(b.ctx, b.t, adm, []string{"after-the-end", "between"})
+	createTopic(b.ctx, b.t, adm, "by-the-brokers-again")
+	inZooKeeper(b.ctx, b.t, b.z, "by-the-brokers-again")
 }
 
 // inZooKeeperMode restarts a broker without the keys of a migration.

@@ -94,7 +94,7 @@ func (p *Progress) Next() string {
 		if len(p.ZooKeeperMode) > 0 {
 			return fmt.Sprintf("yours: restart the brokers %s in KRaft mode, one after the other; or go back: kvorum migrate rollback", List(p.ZooKeeperMode))
 		}
-		return "yours: when you are content, kvorum migrate finalize; there is no way back after it"
+		return "yours: when you are content, kvorum migrate finalize; after it only kvorum migrate restore goes back, with everything stopped"
 	case driver.KRaft.String():
 		return "yours: remove the keys of ZooKeeper from the controllers, restart them one after the other, and stop ZooKeeper"
 	case driver.RollingBack.String():

@@ -16,7 +16,7 @@ const rollbackName = "ZK rollback"
 
 // Finalize ends the migration: it returns when POST_MIGRATION is committed. From then
 // on nothing is written to ZooKeeper, /controller and /migration stay as they are, and
-// there is no way back. It is refused unless this controller leads, everything is in
+// nothing goes back while the controllers run. It is refused unless this controller leads, everything is in
 // ZooKeeper, and no broker is in ZooKeeper mode. After an error that is not a refusal
 // it may have happened: ask Status.
 func (r *Runner) Finalize(ctx context.Context) error {
@@ -60,7 +60,7 @@ func (r *Runner) RollBack(ctx context.Context) error {
 	case !s.Leads:
 		return errors.New("roll the migration back: this controller is not the active one: ask that one")
 	case s.State == driver.KRaft:
-		return errors.New("roll the migration back: it is finalized, and ZooKeeper has nothing of what changed since: there is no way back")
+		return errors.New("roll the migration back: it is finalized, and ZooKeeper has nothing of what changed since: kvorum migrate restore goes back from here, with everything stopped")
 	case s.State == driver.Stopped && s.LogState != driver.Migration:
 		return fmt.Errorf("roll the migration back: it has stopped: %s", s.Reason)
 	}
