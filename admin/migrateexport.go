@@ -3,61 +3,19 @@ package admin
 import (
 	"bufio"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"slices"
-	"unicode/utf8"
 
 	"kvorum/internal/kafka"
+	"kvorum/migration/export"
 	"kvorum/migration/znode"
 )
-
-// ZooKeeperExport says what an export of ZooKeeper holds.
-type ZooKeeperExport struct {
-	File      string `json:"file"`
-	ClusterID string `json:"cluster_id"`
-	// Offset is what /migration named before ZooKeeper was read, and OffsetAfter after it;
-	// kafka.NoOffset without a copy. What the metadata log changed between the two may be in
-	// the export or not; if they are equal it is exact.
-	Offset      kafka.Offset `json:"offset"`
-	OffsetAfter kafka.Offset `json:"offset_after"`
-	Nodes       int          `json:"nodes"`
-	SHA256      string       `json:"sha256"` // of the lines of the nodes
-}
-
-// exportFormat is in the first line of an export (docs/formats/zookeeper-export.md).
-const exportFormat = "kvorum-zookeeper-export-1"
-
-type exportHead struct {
-	Format    string       `json:"format"`
-	ClusterID string       `json:"cluster_id"`
-	Offset    kafka.Offset `json:"offset"`
-}
-
-// exportNode is one line; Base64 holds data that is no text.
-type exportNode struct {
-	Path      string `json:"path"`
-	Data      string `json:"data,omitempty"`
-	Base64    []byte `json:"base64,omitempty"`
-	Version   int32  `json:"version"`
-	Ephemeral bool   `json:"ephemeral,omitempty"`
-}
-
-type exportFoot struct {
-	OffsetAfter kafka.Offset `json:"offset_after"`
-	Nodes       int          `json:"nodes"`
-	SHA256      string       `json:"sha256"`
-}
 
 // Export writes every node that Kafka keeps in ZooKeeper to a file, which must not exist:
 // it holds secrets, and only its owner may read it. It is fsynced when Export returns; after
 // an error there is no file. Nothing in ZooKeeper is changed.
-func (m *Migration) Export(ctx context.Context, file string) (_ *ZooKeeperExport, err error) {
+func (m *Migration) Export(ctx context.Context, file string) (_ *export.Export, err error) {
 	z, err := m.openZooKeeper(ctx)
 	if err != nil {
 		return nil, err
@@ -74,7 +32,7 @@ func (m *Migration) Export(ctx context.Context, file string) (_ *ZooKeeperExport
 		}
 		return v.Offset, nil
 	}
-	e := &ZooKeeperExport{File: file}
+	e := &export.Export{File: file}
 	if e.Offset, err = offset(); err != nil {
 		return nil, err
 	}
@@ -94,34 +52,24 @@ func (m *Migration) Export(ctx context.Context, file string) (_ *ZooKeeperExport
 		return nil, err
 	}
 	w := bufio.NewWriterSize(out, 1<<20)
-	if err = errors.Join(e.write(w, tree), w.Flush(), out.Sync(), out.Close()); err != nil {
+	if err = errors.Join(e.Write(w, tree), w.Flush(), out.Sync(), out.Close()); err != nil {
 		return nil, errors.Join(fmt.Errorf("export ZooKeeper to %s: %w", file, err), os.Remove(file))
 	}
 	return e, nil
 }
 
-// write writes the lines of an export: a head, the nodes by path, and a foot that a file
-// that was cut off does not have.
-func (e *ZooKeeperExport) write(w io.Writer, tree *znode.Tree) error {
-	lines := json.NewEncoder(w)
-	if err := lines.Encode(exportHead{Format: exportFormat, ClusterID: e.ClusterID, Offset: e.Offset}); err != nil {
-		return err
+// ReadZooKeeperExport reads a file that Export has written, all of it into memory. A file that was
+// cut off or changed is an error that names the line.
+func ReadZooKeeperExport(file string) (*export.Export, *znode.Tree, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, nil, err
 	}
-	digest := sha256.New()
-	nodes := json.NewEncoder(io.MultiWriter(w, digest))
-	paths := slices.Sorted(slices.Values(tree.Paths()))
-	for _, path := range paths {
-		n, _ := tree.Get(path)
-		line := exportNode{Path: path, Version: n.Version, Ephemeral: n.Ephemeral}
-		if utf8.Valid(n.Data) {
-			line.Data = string(n.Data)
-		} else {
-			line.Base64 = n.Data
-		}
-		if err := nodes.Encode(line); err != nil {
-			return err
-		}
+	defer f.Close() // only read
+	e, tree, err := export.Read(f)
+	if err != nil {
+		return nil, nil, fmt.Errorf("the export %s: %w", file, err)
 	}
-	e.Nodes, e.SHA256 = len(paths), hex.EncodeToString(digest.Sum(nil))
-	return lines.Encode(exportFoot{OffsetAfter: e.OffsetAfter, Nodes: e.Nodes, SHA256: e.SHA256})
+	e.File = file
+	return e, tree, nil
 }

@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"kvorum/admin"
+	"kvorum/migration/export"
 )
 
 func migrateExport() *cobra.Command {
@@ -37,7 +37,7 @@ func migrateExport() *cobra.Command {
 	return cmd
 }
 
-func (f *migrateFlags) export(cmd *cobra.Command, file string) (*admin.ZooKeeperExport, error) {
+func (f *migrateFlags) export(cmd *cobra.Command, file string) (*export.Export, error) {
 	if err := f.load(); err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func (f *migrateFlags) export(cmd *cobra.Command, file string) (*admin.ZooKeeper
 	return f.Export(cmd.Context(), file)
 }
 
-func printExport(cmd *cobra.Command, e *admin.ZooKeeperExport) {
+func printExport(cmd *cobra.Command, e *export.Export) {
 	fmt.Fprintf(cmd.OutOrStdout(), "%d nodes of ZooKeeper are in %s.\n", e.Nodes, e.File)
 	if e.Offset != e.OffsetAfter {
 		fmt.Fprintf(cmd.OutOrStdout(), "Controllers wrote meanwhile: what they changed between the offsets %d and %d may be in it or not.\n", e.Offset, e.OffsetAfter)

@@ -9,9 +9,9 @@ import (
 	"path/filepath"
 	"testing"
 
-	"kvorum/admin"
 	"kvorum/metadatalog/image"
 	"kvorum/metadatalog/record"
+	"kvorum/migration/export"
 	"kvorum/migration/znode"
 )
 
@@ -31,9 +31,9 @@ func TestExport(t *testing.T) {
 	z.set(t, znode.TopicConfigPath("topic-0"), "\xff\x00")
 
 	file := filepath.Join(t.TempDir(), "export.jsonl")
-	export := []string{"migrate", "export", "--zookeeper", z.connect, "--out", file, "-o", "json"}
-	var got admin.ZooKeeperExport
-	kvorum(ctx, t, 0, &got, export...)
+	command := []string{"migrate", "export", "--zookeeper", z.connect, "--out", file, "-o", "json"}
+	var got export.Export
+	kvorum(ctx, t, 0, &got, command...)
 	tree, err := direct.Read(ctx, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -72,5 +72,5 @@ func TestExport(t *testing.T) {
 	if found != got.Nodes || hex.EncodeToString(digest.Sum(nil)) != got.SHA256 {
 		t.Errorf("%d nodes are in the file of %+v", found, got)
 	}
-	kvorumFails(ctx, t, "is there already", export...)
+	kvorumFails(ctx, t, "is there already", command...)
 }

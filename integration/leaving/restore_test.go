@@ -13,6 +13,7 @@ import (
 	"kvorum/internal/vfs"
 	"kvorum/metadatalog/image"
 	"kvorum/metadatalog/record"
+	"kvorum/migration/export"
 	"kvorum/migration/mirror"
 	"kvorum/migration/znode"
 	"kvorum/snapshot"
@@ -56,7 +57,7 @@ func TestRestore(t *testing.T) {
 	if err := os.WriteFile(secret, []byte(Secret), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var exported admin.ZooKeeperExport
+	var exported export.Export
 	kvorum(ctx, t, 0, &exported, "migrate", "export", "--zookeeper", z.connect, "--out", kept, "-o", "json")
 
 	md.add(&record.ZkMigrationStateRecord{ZkMigrationState: image.ZkPostMigration})
