@@ -127,13 +127,14 @@ func (g *Groups) ListGroups(ctx context.Context, q *kmsg.ListGroupsRequest) *kms
 	return a
 }
 
-// Count counts the groups and offsets that are coordinated here; false while some are
-// still loaded, for a part is not the whole.
+// Count counts the groups and offsets that are coordinated here; those of a partition
+// that is still loading are not yet (as in Apache's GroupMetadataManager). False when
+// ctx ended first.
 func (g *Groups) Count(ctx context.Context) (group.Counts, bool) {
 	counts := group.Counts{Kept: map[string]int{"consumer": 0, "share": 0, "streams": 0}}
 	for _, s := range g.all() {
 		code := s.read(ctx, func(st *group.State) { st.Count(&counts) })
-		if code != errors.None && code != errors.NotCoordinator {
+		if code == errors.CoordinatorNotAvailable { // the loop may still count: what it counts into is let go
 			return group.Counts{}, false
 		}
 	}

@@ -343,8 +343,14 @@ func TestLoadingAndResigned(t *testing.T) {
 		if code := g.heartbeat("g", &kmsg.JoinGroupResponse{}); code != errors.None {
 			t.Error(code)
 		}
+		if c, whole := g.Count(ctx); !whole || c.ClassicGroups() != 0 || c.Offsets != 0 {
+			t.Errorf("while it loads: %+v, %t", c, whole)
+		}
 		close(m.loading)
 		synctest.Wait()
+		if c, whole := g.Count(ctx); !whole || c.ClassicGroups() != 1 || c.Offsets != 1 {
+			t.Errorf("loaded: %+v, %t", c, whole)
+		}
 		if a := g.ListGroups(ctx, &kmsg.ListGroupsRequest{}); len(a.Groups) != 1 || a.Groups[0].GroupState != "Empty" {
 			t.Errorf("%+v", a)
 		}
@@ -363,6 +369,9 @@ func TestLoadingAndResigned(t *testing.T) {
 		g.SetPartitions(0)
 		if code := g.commit("g", "t", 0, 2); code != errors.CoordinatorNotAvailable {
 			t.Error(code)
+		}
+		if c, whole := g.Count(ctx); !whole || c.ClassicGroups() != 0 {
+			t.Errorf("resigned: %+v, %t", c, whole)
 		}
 		g.Close()
 	})
