@@ -3,6 +3,7 @@ package broker
 import (
 	"kvorum/broker/storage"
 	"kvorum/config"
+	"kvorum/internal/vfs"
 	"kvorum/listener"
 )
 
@@ -26,13 +27,14 @@ func tuning(r config.Running) storage.Tuning {
 	}
 }
 
-// limits are the limits of one listener. DefaultMaxConnections is the most that a
-// listener takes, whatever the keys say: it bounds what idle connections hold.
+// limits are the limits of one listener, which are within MostConnections whatever the
+// keys say.
 func (b *Broker) limits(layers *config.Layers, name string) listener.Limits {
 	own := b.cfg.Node.Broker
 	l := layers.Limits(name, name == own.InterBroker && len(own.Listeners) > 1)
+	most := listener.MostConnections(vfs.DescriptorLimit(), len(own.Listeners))
 	return listener.Limits{
-		MaxConnections: min(l.Max, listener.DefaultMaxConnections), MaxConnectionsPerIP: min(l.MaxPerIP, listener.DefaultMaxConnections),
+		MaxConnections: min(l.Max, most), MaxConnectionsPerIP: min(l.MaxPerIP, most),
 		PerIP: l.PerIP, MaxConnectionRate: l.Rate,
 	}
 }

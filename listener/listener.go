@@ -83,6 +83,8 @@ type Config struct {
 const (
 	// DefaultMaxConnections keeps idle connections below 160 MiB.
 	DefaultMaxConnections = 10_000
+	// leastConnections lets clients in, few, where hardly any descriptors are allowed.
+	leastConnections = 32
 	// DefaultIdleTimeout is Kafka's connections.max.idle.ms.
 	DefaultIdleTimeout = 10 * time.Minute
 	// DefaultFrameTimeout and DefaultWriteTimeout are request.timeout.ms of a
@@ -95,6 +97,18 @@ const (
 	// (max.poll and rebalance time-outs are 5 minutes by default).
 	DefaultRequestTimeout = 10 * time.Minute
 )
+
+// MostConnections bounds what one of a role's listeners may take, whatever max.connections
+// says: what idle connections hold of memory, and of the descriptors that the process
+// may have (0: not known). A role's listeners share an eighth of these: connections come
+// from outside, and files that cannot be opened for them would stop the node.
+func MostConnections(descriptors uint64, listeners int) int {
+	if descriptors == 0 {
+		return DefaultMaxConnections
+	}
+	share := descriptors / 8 / uint64(max(1, listeners))
+	return int(min(max(share, leastConnections), DefaultMaxConnections))
+}
 
 func (c *Config) withDefaults() {
 	orInt := func(v *int, d int) {

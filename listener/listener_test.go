@@ -427,3 +427,22 @@ func BenchmarkRoundTrip(b *testing.B) {
 		}
 	}
 }
+
+func TestMostConnections(t *testing.T) {
+	for _, tc := range []struct {
+		descriptors uint64
+		listeners   int
+		want        int
+	}{
+		{0, 1, 10_000}, // not known
+		{1 << 20, 2, 10_000},
+		{1024, 1, 128},
+		{1024, 2, 64},
+		{512, 0, 64},
+		{100, 3, 32},
+	} {
+		if got := MostConnections(tc.descriptors, tc.listeners); got != tc.want {
+			t.Errorf("%d listeners with %d descriptors: %d connections each, want %d", tc.listeners, tc.descriptors, got, tc.want)
+		}
+	}
+}

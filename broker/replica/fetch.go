@@ -186,7 +186,9 @@ func (ps *Partitions) read(o *FetchOptions, in []FetchPartition, out []FetchResu
 			minOne = false
 		}
 		room = max(0, room-n)
-		bytes += n
+		if bytes += n; n > 0 && ps.dirs.Crowded() {
+			room = 0 // each partition's records hold a file open until they are sent
+		}
 		urgent = urgent || r.Err != nil || r.Diverging.Epoch != kafka.NoEpoch || r.Preferred != kafka.NoLeader
 		out = append(out, r)
 	}
@@ -229,7 +231,7 @@ func (p *Partition) read(o *FetchOptions, in *FetchPartition, maxBytes int, minO
 	if in.Offset < r.LogStart || in.Offset > p.Log().LogEnd() {
 		return r, errors.New(errors.OffsetOutOfRange, "offset %d of partition %s is not in the log, which has %d to %d", in.Offset, p.name, r.LogStart, p.Log().LogEnd())
 	}
-	if in.Offset < upTo && !p.heldBack(o) {
+	if in.Offset < upTo && (maxBytes > 0 || minOne) && !p.heldBack(o) {
 		if o.sees() == toLastStable {
 			r.Records, r.Aborted, err = p.Log().ReadCommitted(in.Offset, maxBytes, upTo, minOne)
 		} else {

@@ -253,3 +253,45 @@ func TestAnISRThatShrinksAfterTheAppend(t *testing.T) {
 		t.Fatal(r.Err)
 	}
 }
+
+// TestFetchOfManyFiles: a fetch of more partitions than files may be open reads as many
+// as there may, and the next ones the rest.
+func TestFetchOfManyFiles(t *testing.T) {
+	const partitions = 3 * openFiles
+	w := newWorld(t)
+	w.alone("orders", partitions)
+	left := map[kafka.PartitionID]bool{}
+	for p := range partitions {
+		in := []ProducePartition{{TopicPartition: tp("orders", p), Records: someRecords(1)}}
+		if r := w.ps.Produce(t.Context(), ProduceOptions{Acks: 1, NowMs: time.Now().UnixMilli()}, in, nil)[0]; r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		left[kafka.PartitionID(p)] = true
+	}
+	for fetches := 0; len(left) > 0; fetches++ {
+		if fetches == 4 {
+			t.Fatalf("%d partitions were not read by %d fetches", len(left), fetches)
+		}
+		var in []FetchPartition
+		for p := range partitions {
+			if left[kafka.PartitionID(p)] {
+				in = append(in, from("orders", p, 0))
+			}
+		}
+		results := w.fetch(consume(0), in...)
+		held := 0
+		for i, r := range results {
+			if r.Err != nil {
+				t.Fatal(r.Err)
+			}
+			if r.Records.Len() > 0 {
+				held++
+				delete(left, in[i].Partition)
+			}
+		}
+		if held > openFiles+1 {
+			t.Errorf("a fetch holds %d files, of which %d may be open", held, openFiles)
+		}
+		ReleaseAll(results)
+	}
+}

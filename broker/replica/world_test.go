@@ -29,6 +29,9 @@ const (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// openFiles is how many files of logs a world may have open.
+const openFiles = 64
+
 // patience is how long a test waits for what has to come.
 const patience = 20 * time.Second
 
@@ -80,7 +83,7 @@ func (w *world) start(static map[string]string) {
 	var err error
 	c.FS = w.fs
 	c.Dirs, err = storage.OpenDirs(storage.DirsOptions{
-		FS: w.fs, Directories: directories, OpenFiles: 64,
+		FS: w.fs, Directories: directories, OpenFiles: openFiles,
 		Config:          func(topic string) storage.LogConfig { return w.ps.TopicConfig(topic) },
 		RecoveryThreads: 2, ProducerExpirationMs: 86_400_000, Times: storage.DefaultDirsTimes,
 		Clock: clock.System, Random: rand.Reader, Reopened: func(l *storage.Log) { w.ps.Reopened(l) },

@@ -87,8 +87,9 @@ var DefaultDirsTimes = DirsTimes{
 //
 // A directory goes offline when its disk refuses something, and stays so until
 // the broker is started again; its logs answer KAFKA_STORAGE_ERROR. A full disk is
-// not a failed one: only the logs that could not write go offline, and Run opens
-// them again, from what is on the disk, as soon as there is room (minFree).
+// not a failed one, nor is a process without descriptors: only the logs that could not
+// write go offline, and Run opens them again, from what is on the disk, as soon as there
+// is room (minFree).
 //
 // Order of locks: Dirs.mu is held for a look at the maps only, never while a log
 // is called or a file is touched; holding.mu while a log is opened or taken out, and
@@ -106,11 +107,11 @@ type Dirs struct {
 	preferred map[kafka.TopicPartition]*directory
 	// doomed are directories that wait to be removed.
 	doomed []doomed
-	// rolled are logs with a full segment that is not flushed, full those that wait
-	// for room on the disk; both hold a log once.
-	rolled, full map[*Log]bool
-	unmade       []*holding // new ones that may have no directory yet
-	cleaner      cleanState
+	// rolled are logs with a full segment that is not flushed, short those that wait
+	// for room on the disk or a descriptor; both hold a log once.
+	rolled, short map[*Log]bool
+	unmade        []*holding // new ones that may have no directory yet
+	cleaner       cleanState
 
 	tuning atomic.Pointer[Tuning]
 	tuned  chan struct{} // tuning has changed: more compactions may be wanted
@@ -165,7 +166,7 @@ func OpenDirs(o DirsOptions) (*Dirs, error) {
 	d := &Dirs{
 		o: o, files: NewFiles(o.FS, o.OpenFiles),
 		holdings: map[kafka.TopicPartition]*holding{}, futures: map[kafka.TopicPartition]*holding{}, preferred: map[kafka.TopicPartition]*directory{},
-		rolled: map[*Log]bool{}, full: map[*Log]bool{},
+		rolled: map[*Log]bool{}, short: map[*Log]bool{},
 		cleaner:  cleanState{offsets: map[*directory]checkpoint.Offsets{}, busy: map[*Log]context.CancelFunc{}, failed: map[*Log]bool{}},
 		failures: make(chan *directory, len(o.Directories)), wake: make(chan struct{}, 1), wakeMaker: make(chan struct{}, 1), tuned: make(chan struct{}, 1),
 	}

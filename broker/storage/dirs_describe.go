@@ -134,6 +134,10 @@ func (d *Dirs) SizeOf() (open int, bytes int64) {
 	return open, bytes
 }
 
+// Crowded reports whether more files of logs are open than may be (OpenFiles), because
+// all of them are in use.
+func (d *Dirs) Crowded() bool { return d.files.Crowded() }
+
 // Offline are the ids of the directories that have failed, in the order of
 // log.dirs; a directory whose id was never read is not among them.
 func (d *Dirs) Offline() []kafka.DirectoryID {

@@ -22,30 +22,34 @@ func (dir *directory) offline() error {
 	return nil
 }
 
-// isFull reports whether an error says that the disk has no room. Running out of
-// room is not a failure of the disk.
-func isFull(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+// isShort reports whether an error says that the disk has no room, or the process or
+// the system no descriptor. Neither is a failure of the disk, and both pass.
+func isShort(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || noDescriptor(err)
+}
+
+func noDescriptor(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
 // logFailed is called by a log that its disk refused something; the log's locks
 // are held.
 func (d *Dirs) logFailed(e *holding, l *Log, cause error) {
-	if !isFull(cause) {
+	if !isShort(cause) {
 		d.fail(e.home, cause)
 		return
 	}
 	d.mu.Lock()
-	d.full[l] = true
+	d.short[l] = true
 	d.mu.Unlock()
-	d.o.Logger.Error("the disk is full; the log is opened again when there is room",
-		"partition", e.partition.String(), "path", e.home.Path, "free_bytes_needed", minFree)
+	d.o.Logger.Error("the disk is full, or no descriptor was left; the log is opened again when there is room",
+		"partition", e.partition.String(), "path", e.home.Path, "free_bytes_needed", minFree, "error", cause)
 }
 
 // diskError judges an error about a directory's files outside of a log.
 func (d *Dirs) diskError(dir *directory, err error) {
-	if isFull(err) {
-		d.o.Logger.Error("the disk is full", "path", dir.Path, "error", err)
+	if isShort(err) {
+		d.o.Logger.Error("the disk is full, or no descriptor was left", "path", dir.Path, "error", err)
 		return
 	}
 	d.fail(dir, err)
@@ -92,17 +96,17 @@ func (d *Dirs) settle(l *Log) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.rolled, l)
-	delete(d.full, l)
+	delete(d.short, l)
 	delete(d.cleaner.failed, l)
 }
 
-// reopenFull opens the logs again that went offline for a full disk, if there is
-// room now. What was acknowledged is in their files; a batch that was written in
+// reopenShort opens the logs again that went offline for want of room or descriptors,
+// if there is some now. What was acknowledged is in their files; a batch that was written in
 // part is cut off, as after a crash.
-func (d *Dirs) reopenFull() {
+func (d *Dirs) reopenShort() {
 	d.mu.RLock()
-	waiting := make([]*Log, 0, len(d.full))
-	for l := range d.full {
+	waiting := make([]*Log, 0, len(d.short))
+	for l := range d.short {
 		waiting = append(waiting, l)
 	}
 	d.mu.RUnlock()

@@ -29,7 +29,7 @@ func (d *Dirs) Run(ctx context.Context) {
 	})
 	work.Go(func() { d.every(ctx, d.o.Times.ProducerExpiry, d.o.Times.ProducerExpiry, d.expireProducers) })
 	work.Go(func() {
-		d.every(ctx, d.o.Times.Probe, d.o.Times.Probe, func() { d.flushOld(ctx); d.removeDoomed(); d.reopenFull(); d.retryRefused(ctx) })
+		d.every(ctx, d.o.Times.Probe, d.o.Times.Probe, func() { d.flushOld(ctx); d.removeDoomed(); d.reopenShort(); d.retryRefused(ctx) })
 	})
 	work.Go(func() { d.runCleaners(ctx) })
 	d.runCheckpoints(ctx)

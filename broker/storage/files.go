@@ -16,7 +16,8 @@ var errGone = errors.New("the file was removed from the log")
 // Files bounds the descriptors of all logs of a broker: files are opened when
 // they are used and closed, longest unused first, when there are more than the
 // limit. A file in use is never closed, so that the limit can be exceeded by as
-// many files as there are reads and appends at one moment.
+// many files as there are reads and appends at one moment; those above it are closed
+// when they are released.
 //
 // A file may be closed with bytes that are not fsynced; they stay in the page
 // cache, and a later Flush opens it again and fsyncs it.
@@ -27,6 +28,7 @@ type Files struct {
 	mu   sync.Mutex
 	ring []*file // open files, in the order of the clock's hand
 	hand int
+	open atomic.Int64 // len(ring), read without mu
 }
 
 // NewFiles returns a cache of at most limit open files; limit is at least 1.
@@ -38,11 +40,11 @@ func NewFiles(fs vfs.FS, limit int) *Files {
 }
 
 // Open is the number of files that are open now.
-func (c *Files) Open() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.ring)
-}
+func (c *Files) Open() int { return int(c.open.Load()) }
+
+// Crowded reports whether more files are open than may be, because none could be closed:
+// who holds some takes no more of them then.
+func (c *Files) Crowded() bool { return c.Open() > c.limit }
 
 // file is one file that is opened when needed. It is safe for concurrent use.
 type file struct {
@@ -105,8 +107,11 @@ func (h *file) release() {
 		_ = f.Close()
 	}
 	h.stale = nil
-	if h.gone {
+	switch {
+	case h.gone:
 		_ = h.shut() // the file was removed: its bytes are nobody's any more
+	case h.cache.Crowded():
+		_ = h.shut() // the kernel keeps a write error for the next fsync of the file
 	}
 }
 
@@ -209,6 +214,7 @@ func (c *Files) add(h *file) {
 	defer c.mu.Unlock()
 	h.slot = len(c.ring)
 	c.ring = append(c.ring, h)
+	c.open.Add(1)
 	// Two turns: the first clears the marks of use.
 	for tries := 2 * len(c.ring); len(c.ring) > c.limit && tries > 0; tries-- {
 		c.hand %= len(c.ring)
@@ -249,4 +255,5 @@ func (c *Files) drop(h *file) {
 	c.ring[h.slot].slot = h.slot
 	c.ring[last] = nil
 	c.ring = c.ring[:last]
+	c.open.Add(-1)
 }

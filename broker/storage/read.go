@@ -55,6 +55,9 @@ func (l *Log) readWith(from kafka.Offset, maxBytes int, upTo kafka.Offset, minOn
 			return Slice{}, nil, refusal(err)
 		case errors.CodeOf(err) != errors.UnknownServerError:
 			return Slice{}, nil, err
+		case noDescriptor(err): // says nothing of the disk, and nothing was changed
+			l.logger.Error("a read found no descriptor", "partition", l.options.Partition.String(), "error", err)
+			return Slice{}, nil, errors.KafkaStorageError.Err()
 		default:
 			return Slice{}, nil, l.fail(err)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"kvorum/config"
 	"kvorum/internal/kafka"
+	"kvorum/internal/vfs"
 	"kvorum/listener"
 	"kvorum/metadatalog"
 	"kvorum/metadatalog/nodedir"
@@ -138,11 +139,12 @@ func (c *controllerPart) events(n *running) listener.Events {
 func (c *controllerPart) serve(ctx context.Context, n *running, ready func()) error {
 	handlers := c.ctl.Handlers()
 	group, ctx := errgroup.WithContext(ctx)
+	most := listener.MostConnections(vfs.DescriptorLimit(), len(c.node.Listeners))
 	for _, l := range c.node.Listeners {
 		cfg := listener.Config{
 			Name: l.Name, Addr: l.Bind.String(), Handlers: handlers, Features: c.ctl.Features, Budget: n.budget, Listen: c.sockets.take(l.Name),
-			MaxConnections:      min(c.node.Connections.Max, listener.DefaultMaxConnections),
-			MaxConnectionsPerIP: min(c.node.Connections.MaxPerIP, listener.DefaultMaxConnections),
+			MaxConnections:      min(c.node.Connections.Max, most),
+			MaxConnectionsPerIP: min(c.node.Connections.MaxPerIP, most),
 			PerIP:               c.node.Connections.PerIP, MaxConnectionRate: c.node.Connections.Rate,
 			IdleTimeout: max(0, c.node.Connections.MaxIdle), Events: c.events(n), SlowRequest: c.node.SlowRequest, Audit: c.audit, Log: c.logger,
 		}
