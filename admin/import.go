@@ -10,9 +10,9 @@ import (
 	"kvorum/config"
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog"
-	"kvorum/metadatalog/image"
 	"kvorum/metadatalog/nodedir"
 	"kvorum/metadatalog/record"
+	"kvorum/migration/kraft"
 	"kvorum/protocol/batch"
 )
 
@@ -148,24 +148,7 @@ func (p *ImportPlan) fold() (*State, error) {
 	if state.OpenTransaction != kafka.NoOffset {
 		p.Notes = append(p.Notes, fmt.Sprintf("the metadata transaction that began at offset %d is open: the first active controller aborts it", state.OpenTransaction))
 	}
-	return state, checkFeatures(im)
-}
-
-func checkFeatures(im *image.Image) error {
-	mv := im.MetadataVersion()
-	if mv < image.MinMetadataVersion || mv > image.MaxMetadataVersion {
-		return fmt.Errorf("the cluster's metadata.version is %s, and kvorum runs at %s to %s: set one of those with Apache's kafka-features before the import",
-			mv, image.MinMetadataVersion, image.MaxMetadataVersion)
-	}
-	if s := im.ZkMigrationState(); s == image.ZkPreMigration || s == image.ZkMigration {
-		return errors.New("the cluster is in the middle of a migration from ZooKeeper: finish that before the import")
-	}
-	for _, f := range image.SupportedFeatures() {
-		if level := im.FeatureLevel(f.Name); level > f.MaxSupportedVersion {
-			return fmt.Errorf("the cluster's %s is %d, and kvorum knows levels up to %d: use a newer kvorum", f.Name, level, f.MaxSupportedVersion)
-		}
-	}
-	return nil
+	return state, kraft.Supported(im)
 }
 
 // Run imports: it plans, and writes this node's directories. The log is written

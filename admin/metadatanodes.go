@@ -90,11 +90,6 @@ func partitionJSON(p *image.Partition) any {
 	}{p.Replicas, append([]kafka.BrokerID{}, p.ISR...), p.ELR, p.LastKnownELR, p.Adding, p.Removing, p.Directories, p.Leader, p.LeaderEpoch, p.PartitionEpoch, p.Recovery}
 }
 
-// configTypeNames are the directories of resource types.
-var configTypeNames = map[image.ResourceType]string{
-	image.ResourceTopic: "topic", image.ResourceBroker: "broker", image.ResourceClientMetrics: "client-metrics", image.ResourceGroup: "group",
-}
-
 // configTypes groups the configurations, which come ordered by type and name.
 func configTypes(im *image.Image) iter.Seq[Node] {
 	return func(yield func(Node) bool) {
@@ -105,11 +100,7 @@ func configTypes(im *image.Image) iter.Seq[Node] {
 				continue
 			}
 			last = kind
-			name, ok := configTypeNames[kind]
-			if !ok {
-				name = fmt.Sprint(int(kind))
-			}
-			if !yield(directory(name, configsOf(im, kind))) {
+			if !yield(directory(kind.Name(), configsOf(im, kind))) {
 				return
 			}
 		}

@@ -104,36 +104,46 @@ func randomID() kafka.UUID {
 // askBrokers asks every broker that ZooKeeper has for its configuration, and the
 // transaction coordinators for their transactions.
 func (m *Migration) askBrokers(ctx context.Context, f *migration.Facts) {
-	fail := func(err error) {
-		for _, b := range f.Snapshot.Brokers {
-			f.Brokers = append(f.Brokers, migration.BrokerFacts{ID: b.ID, Err: err})
+	var ids []kafka.BrokerID
+	for _, b := range f.Snapshot.Brokers {
+		ids = append(ids, b.ID)
+	}
+	f.Asked = askCluster(ctx, brokerAddresses(f.Snapshot, m.Bootstrap), ids, m.Timeout)
+}
+
+// askCluster asks brokers for what is not in their metadata; what they do not answer is
+// said in its place. timeout bounds each request, and three times as long all of them.
+func askCluster(ctx context.Context, seeds []string, ids []kafka.BrokerID, timeout time.Duration) migration.Asked {
+	fail := func(err error) (a migration.Asked) {
+		for _, id := range ids {
+			a.Brokers = append(a.Brokers, migration.BrokerFacts{ID: id, Err: err})
 		}
+		return a
 	}
-	seeds := brokerAddresses(f.Snapshot, m.Bootstrap)
 	if len(seeds) == 0 {
-		fail(errors.New("no broker has a PLAINTEXT listener"))
-		return
+		return fail(errors.New("no broker has a PLAINTEXT listener"))
 	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.RequestTimeoutOverhead(m.Timeout), kgo.RetryTimeout(m.Timeout), kgo.DialTimeout(m.Timeout))
+	client, err := kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.RequestTimeoutOverhead(timeout), kgo.RetryTimeout(timeout), kgo.DialTimeout(timeout))
 	if err != nil {
-		fail(err)
-		return
+		return fail(err)
 	}
 	defer client.Close()
-	asked, cancel := context.WithTimeout(ctx, 3*m.Timeout)
+	asked, cancel := context.WithTimeout(ctx, 3*timeout)
 	defer cancel()
 	adm := kadm.NewClient(client)
 	versions, versionsErr := adm.ApiVersions(asked)
-	for _, b := range f.Snapshot.Brokers {
-		facts := askBroker(asked, adm, b.ID)
-		if v, ok := versions[int32(b.ID)]; ok && versionsErr == nil {
+	var a migration.Asked
+	for _, id := range ids {
+		facts := askBroker(asked, adm, id)
+		if v, ok := versions[int32(id)]; ok && versionsErr == nil {
 			facts.Version = v.VersionGuess()
 		}
-		f.Brokers = append(f.Brokers, facts)
+		a.Brokers = append(a.Brokers, facts)
 	}
-	f.Transactions = askTransactions(asked, adm)
-	f.Groups = askGroups(asked, client)
-	f.Formats = askFormats(asked, client)
+	a.Transactions = askTransactions(asked, adm)
+	a.Groups = askGroups(asked, client)
+	a.Formats = askFormats(asked, client)
+	return a
 }
 
 // brokerAddresses are where to begin.

@@ -23,14 +23,19 @@ type Facts struct {
 	Conversion []znode.Problem
 	Records    int // that the copy will write
 
+	Asked
+	// Controllers is nil if no controllers were named.
+	Controllers *ControllerFacts
+}
+
+// Asked is what the brokers say, whoever their controllers are.
+type Asked struct {
 	Brokers []BrokerFacts
 	// Transactions are the transactional ids that the brokers know, and those of
 	// them with a transaction in progress. Err says why it is unknown.
 	Transactions TransactionFacts
 	Groups       GroupFacts
 	Formats      FormatFacts
-	// Controllers is nil if no controllers were named.
-	Controllers *ControllerFacts
 }
 
 // BrokerFacts is what one broker says of itself.

@@ -38,7 +38,9 @@ const maxListed = 5
 // checks are every check, in the order of the report.
 var checks = []func(*Facts) []Finding{
 	checkNodes, checkConversion, checkController, checkMigrationNode, checkRegistrations, checkProtocol, checkReleases, checkLogDirs, checkInFlight,
-	checkPasswords, checkAuthorizer, checkControllers, checkBrokerConfigs, checkTransactions, checkGroups, checkFormats, checkTiered,
+	checkPasswords, checkAuthorizer, checkControllers, checkBrokerConfigs,
+	func(f *Facts) []Finding { return checkTransactions(&f.Asked) }, func(f *Facts) []Finding { return checkGroups(&f.Asked) },
+	checkFormatConfigs, func(f *Facts) []Finding { return checkFormats(&f.Asked) }, checkTiered,
 }
 
 // check runs all checks.
@@ -50,8 +52,8 @@ func check(f *Facts) []Finding {
 	return findings
 }
 
-// listed names a few of many.
-func listed[T any](all []T) string {
+// Listed names a few of many.
+func Listed[T any](all []T) string {
 	var b strings.Builder
 	for i, v := range all {
 		if i == maxListed {
@@ -153,7 +155,7 @@ func epochsAbove(s *znode.Snapshot) []Finding {
 		return nil
 	}
 	return []Finding{{"controller-epoch", Blocker, fmt.Sprintf("/controller_epoch is %d, but the state of %d partitions (%s) was written under epoch %d: the controller refuses to elect leaders for them",
-		s.ControllerEpoch.Value, len(above), listed(above), highest), fmt.Sprintf("set /controller_epoch to %d, then delete /controller: a broker takes it at once, with a higher epoch", highest)}}
+		s.ControllerEpoch.Value, len(above), Listed(above), highest), fmt.Sprintf("set /controller_epoch to %d, then delete /controller: a broker takes it at once, with a higher epoch", highest)}}
 }
 
 func checkMigrationNode(f *Facts) []Finding {
@@ -177,8 +179,13 @@ func checkMigrationNode(f *Facts) []Finding {
 // Stops are the findings that stop a migration: blockers, and with toBrokers also
 // those of the step to kvorum's brokers, but not those whose check is allowed.
 func (p *Plan) Stops(toBrokers bool, allowed []string) []Finding {
+	return Stops(p.Findings, toBrokers, allowed)
+}
+
+// Stops are those of findings that stop a move.
+func Stops(findings []Finding, toBrokers bool, allowed []string) []Finding {
 	out := []Finding{}
-	for _, f := range p.Findings {
+	for _, f := range findings {
 		if (f.Severity == Blocker || toBrokers && f.Severity == Later) && !slices.Contains(allowed, f.Check) {
 			out = append(out, f)
 		}

@@ -56,7 +56,7 @@ func checkProtocol(f *Facts) []Finding {
 	if len(brokers) > 1 {
 		var parts []string
 		for _, v := range slices.Sorted(maps.Keys(brokers)) {
-			parts = append(parts, fmt.Sprintf("%q on broker %s", v, listed(brokers[v])))
+			parts = append(parts, fmt.Sprintf("%q on broker %s", v, Listed(brokers[v])))
 		}
 		return []Finding{{"inter-broker-protocol", Blocker, "inter.broker.protocol.version differs: " + strings.Join(parts, ", "), "set the same on every broker: each registers with exactly this metadata.version"}}
 	}
@@ -133,25 +133,46 @@ func checkBrokerConfigs(f *Facts) []Finding {
 	var out []Finding
 	told := map[string]bool{}
 	for _, target := range brokerconfig.Targets {
-		brokers, why := map[string][]kafka.BrokerID{}, map[string]string{}
-		for i := range f.Brokers {
-			b := &f.Brokers[i]
-			if b.Err != nil {
-				continue
-			}
-			for _, n := range notes(f, b, target) {
-				if n.Action == brokerconfig.Refused && !told[n.Key] && !checkedElsewhere(n.Key, target) {
-					brokers[n.Key], why[n.Key] = append(brokers[n.Key], b.ID), n.Why
-				}
-			}
+		out = append(out, f.refused(target, told, func(b *BrokerFacts) []brokerconfig.Note { return notes(f, b, target) })...)
+	}
+	return append(out, checkListeners(&f.Asked)...)
+}
+
+// refused is what a step refuses of the brokers' lines, each key once: told has those
+// that were said before.
+func (a *Asked) refused(target brokerconfig.Target, told map[string]bool, notes func(*BrokerFacts) []brokerconfig.Note) []Finding {
+	brokers, why := map[string][]kafka.BrokerID{}, map[string]string{}
+	for i := range a.Brokers {
+		b := &a.Brokers[i]
+		if b.Err != nil {
+			continue
 		}
-		for _, key := range slices.Sorted(maps.Keys(brokers)) {
-			told[key] = true
-			out = append(out, refusal(target, key, fmt.Sprintf("%s (broker %s): %s", key, listed(brokers[key]), why[key])))
+		for _, n := range notes(b) {
+			if n.Action == brokerconfig.Refused && !told[n.Key] && !checkedElsewhere(n.Key, target) {
+				brokers[n.Key], why[n.Key] = append(brokers[n.Key], b.ID), n.Why
+			}
 		}
 	}
-	return append(out, checkListeners(f)...)
+	var out []Finding
+	for _, key := range slices.Sorted(maps.Keys(brokers)) {
+		told[key] = true
+		out = append(out, refusal(target, key, fmt.Sprintf("%s (broker %s): %s", key, Listed(brokers[key]), why[key])))
+	}
+	return out
 }
+
+// KvorumBrokers is what stands in the way of kvorum's brokers in a cluster whose
+// brokers run in KRaft mode: all of it is Later.
+func (a *Asked) KvorumBrokers() []Finding {
+	out := a.refused(brokerconfig.Kvorum, map[string]bool{}, (*BrokerFacts).kvorumNotes)
+	for _, c := range askedChecks {
+		out = append(out, c(a)...)
+	}
+	return out
+}
+
+// askedChecks are those of what kvorum's brokers do not have.
+var askedChecks = []func(*Asked) []Finding{checkListeners, checkTransactions, checkGroups, checkFormats}
 
 // checkedElsewhere are keys that have checks of their own.
 func checkedElsewhere(key string, target brokerconfig.Target) bool {
@@ -177,10 +198,10 @@ func refusal(target brokerconfig.Target, key, text string) Finding {
 const keepApache = "keep Apache's brokers, on kvorum's controllers, as long as it is needed"
 
 // checkListeners names the listeners that kvorum's brokers cannot have.
-func checkListeners(f *Facts) []Finding {
+func checkListeners(a *Asked) []Finding {
 	brokers := map[string][]kafka.BrokerID{}
-	for i := range f.Brokers {
-		b := &f.Brokers[i]
+	for i := range a.Brokers {
+		b := &a.Brokers[i]
 		for _, text := range strings.Split(b.config("listener.security.protocol.map"), ",") {
 			if _, protocol, ok := strings.Cut(text, ":"); ok && protocol != "PLAINTEXT" && usesProtocol(b, text) {
 				brokers[text] = append(brokers[text], b.ID)
@@ -189,7 +210,7 @@ func checkListeners(f *Facts) []Finding {
 	}
 	var out []Finding
 	for _, name := range slices.Sorted(maps.Keys(brokers)) {
-		out = append(out, Finding{"kvorum-listener", Later, fmt.Sprintf("listener %s (broker %s): a kvorum broker speaks PLAINTEXT only, and would let everybody in", name, listed(brokers[name])), keepApache})
+		out = append(out, Finding{"kvorum-listener", Later, fmt.Sprintf("listener %s (broker %s): a kvorum broker speaks PLAINTEXT only, and would let everybody in", name, Listed(brokers[name])), keepApache})
 	}
 	return out
 }

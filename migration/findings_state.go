@@ -11,7 +11,7 @@ func checkInFlight(f *Facts) []Finding {
 	s := f.Snapshot
 	var out []Finding
 	if len(s.Deletions) > 0 {
-		out = append(out, Finding{"deletion", Blocker, fmt.Sprintf("%d topics are being deleted: %s. They would not be copied", len(s.Deletions), listed(s.Deletions)), "wait until they are gone; a broker that does not run holds a deletion up"})
+		out = append(out, Finding{"deletion", Blocker, fmt.Sprintf("%d topics are being deleted: %s. They would not be copied", len(s.Deletions), Listed(s.Deletions)), "wait until they are gone; a broker that does not run holds a deletion up"})
 	}
 	if len(s.Moves) > 0 {
 		out = append(out, Finding{"reassignment", Blocker, fmt.Sprintf("/admin/reassign_partitions asks for %d partitions to be moved: the controller of a migration does not read it", len(s.Moves)), "wait until it is done"})
@@ -35,13 +35,13 @@ func checkInFlight(f *Facts) []Finding {
 		}
 	}
 	if len(moving) > 0 {
-		out = append(out, Finding{"reassignment", Note, fmt.Sprintf("%d partitions are being moved (%s): the reassignment goes on after the copy", len(moving), listed(moving)), "better wait until it is done"})
+		out = append(out, Finding{"reassignment", Note, fmt.Sprintf("%d partitions are being moved (%s): the reassignment goes on after the copy", len(moving), Listed(moving)), "better wait until it is done"})
 	}
 	if len(behind) > 0 {
-		out = append(out, Finding{"under-replicated", Note, fmt.Sprintf("%d partitions have replicas out of sync: %s", len(behind), listed(behind)), "every broker is restarted twice: wait until all are in sync"})
+		out = append(out, Finding{"under-replicated", Note, fmt.Sprintf("%d partitions have replicas out of sync: %s", len(behind), Listed(behind)), "every broker is restarted twice: wait until all are in sync"})
 	}
 	if len(leaderless) > 0 {
-		out = append(out, Finding{"offline", Blocker, fmt.Sprintf("%d partitions have no leader: %s", len(leaderless), listed(leaderless)), "bring their brokers back first"})
+		out = append(out, Finding{"offline", Blocker, fmt.Sprintf("%d partitions have no leader: %s", len(leaderless), Listed(leaderless)), "bring their brokers back first"})
 	}
 	if s.ISRChanges+s.LogDirFails > 0 {
 		out = append(out, Finding{"notifications", Note, fmt.Sprintf("%d ISR changes and %d failed log directories wait for the controller", s.ISRChanges, s.LogDirFails), ""})
@@ -55,7 +55,7 @@ func checkPasswords(f *Facts) []Finding {
 	if len(keys) == 0 {
 		return nil
 	}
-	out := []Finding{{"passwords", Note, fmt.Sprintf("%d dynamic broker configs are passwords (%s). ZooKeeper has them encrypted; in the metadata log, its snapshots and every controller's and broker's copy they are in clear text, as with Apache's controllers", len(keys), listed(keys)),
+	out := []Finding{{"passwords", Note, fmt.Sprintf("%d dynamic broker configs are passwords (%s). ZooKeeper has them encrypted; in the metadata log, its snapshots and every controller's and broker's copy they are in clear text, as with Apache's controllers", len(keys), Listed(keys)),
 		"protect the metadata directories, or move these values into the brokers' files before"}}
 	if !f.Secret {
 		out = append(out, Finding{"password-secret", Blocker, "passwords cannot be decrypted without the brokers' password.encoder.secret", "give it with --password-encoder-secret-file"})
@@ -89,8 +89,8 @@ func checkControllers(f *Facts) []Finding {
 
 // checkTransactions concerns the step to kvorum's brokers, which have no
 // transaction coordinator.
-func checkTransactions(f *Facts) []Finding {
-	t := f.Transactions
+func checkTransactions(a *Asked) []Finding {
+	t := a.Transactions
 	switch {
 	case t.Err != nil:
 		return []Finding{{"transactions", Later, fmt.Sprintf("transactions could not be listed: %v", t.Err), ""}}
@@ -107,8 +107,8 @@ func checkTransactions(f *Facts) []Finding {
 }
 
 // checkGroups concerns the step to kvorum's brokers, which have classic groups.
-func checkGroups(f *Facts) []Finding {
-	g := f.Groups
+func checkGroups(a *Asked) []Finding {
+	g := a.Groups
 	if g.Err != nil {
 		return []Finding{{"group-protocol", Later, fmt.Sprintf("groups could not be listed: %v", g.Err), ""}}
 	}
@@ -118,15 +118,15 @@ func checkGroups(f *Facts) []Finding {
 		groups []string
 	}{{"consumer groups of the new protocol (KIP-848)", g.Consumer}, {"share groups", g.Share}, {"streams groups", g.Streams}} {
 		if len(kind.groups) > 0 {
-			out = append(out, Finding{"group-protocol", Later, fmt.Sprintf("%d %s: %s. kvorum's brokers have groups of the classic protocol only", len(kind.groups), kind.name, listed(kind.groups)),
+			out = append(out, Finding{"group-protocol", Later, fmt.Sprintf("%d %s: %s. kvorum's brokers have groups of the classic protocol only", len(kind.groups), kind.name, Listed(kind.groups)),
 				"set group.protocol=classic in their members, or " + keepApache})
 		}
 	}
 	return out
 }
 
-// checkFormats finds records in formats that only older Kafka writes.
-func checkFormats(f *Facts) []Finding {
+// checkFormatConfigs finds topics that were to be written in formats of older Kafka.
+func checkFormatConfigs(f *Facts) []Finding {
 	var old []string
 	for _, t := range f.Snapshot.Topics {
 		switch v := t.Config["message.format.version"]; {
@@ -135,16 +135,21 @@ func checkFormats(f *Facts) []Finding {
 			old = append(old, t.Name)
 		}
 	}
-	var out []Finding
-	if len(old) > 0 {
-		out = append(out, Finding{"message-format", Later, fmt.Sprintf("message.format.version of %d topics is from before 0.11: %s. Their segments may hold records of magic 0 or 1, which kvorum's brokers do not read", len(old), listed(old)),
-			"remove the config and wait until retention has taken the old segments"})
+	if len(old) == 0 {
+		return nil
 	}
-	if seen := f.Formats; len(seen.Old) > 0 {
-		out = append(out, Finding{"message-format", Later, fmt.Sprintf("the first records of %d partitions are of magic 0 or 1, which kvorum's brokers do not read: %s", len(seen.Old), listed(seen.Old)),
+	return []Finding{{"message-format", Later, fmt.Sprintf("message.format.version of %d topics is from before 0.11: %s. Their segments may hold records of magic 0 or 1, which kvorum's brokers do not read", len(old), Listed(old)),
+		"remove the config and wait until retention has taken the old segments"}}
+}
+
+// checkFormats finds records in formats that only older Kafka writes.
+func checkFormats(a *Asked) []Finding {
+	var out []Finding
+	if seen := a.Formats; len(seen.Old) > 0 {
+		out = append(out, Finding{"message-format", Later, fmt.Sprintf("the first records of %d partitions are of magic 0 or 1, which kvorum's brokers do not read: %s", len(seen.Old), Listed(seen.Old)),
 			"wait until retention has taken them, delete them (kafka-delete-records.sh), or copy the topic"})
 	}
-	if seen := f.Formats; seen.Unknown > 0 {
+	if seen := a.Formats; seen.Unknown > 0 {
 		out = append(out, Finding{"message-format", Later, fmt.Sprintf("the format of the first records of %d partitions could not be seen: %v", seen.Unknown, seen.Err), "ask again, with a longer --timeout"})
 	}
 	return out
@@ -158,8 +163,13 @@ func checkTiered(f *Facts) []Finding {
 			tiered = append(tiered, t.Name)
 		}
 	}
+	return Tiered(tiered)
+}
+
+// Tiered is what topics with remote storage mean, which are named.
+func Tiered(tiered []string) []Finding {
 	if len(tiered) == 0 {
 		return nil
 	}
-	return []Finding{{"remote-storage", Later, fmt.Sprintf("remote.storage.enable=true on %d topics: %s. kvorum's brokers do not read what is in remote storage", len(tiered), listed(tiered)), keepApache}}
+	return []Finding{{"remote-storage", Later, fmt.Sprintf("remote.storage.enable=true on %d topics: %s. kvorum's brokers do not read what is in remote storage", len(tiered), Listed(tiered)), keepApache}}
 }

@@ -208,7 +208,7 @@ func TestFindings(t *testing.T) {
 }
 
 func TestFindingsNameAFew(t *testing.T) {
-	if got := listed([]int{1, 2, 3, 4, 5, 6, 7}); got != "1, 2, 3, 4, 5 and 2 more" {
+	if got := Listed([]int{1, 2, 3, 4, 5, 6, 7}); got != "1, 2, 3, 4, 5 and 2 more" {
 		t.Error(got)
 	}
 }

@@ -15,6 +15,8 @@ type Step struct {
 	Title string   `json:"title"`
 	Why   string   `json:"why,omitempty"`
 	Nodes []Change `json:"nodes,omitempty"`
+	// Commands are what to type, one after the other.
+	Commands []string `json:"commands,omitempty"`
 }
 
 // Change is the lines of one node's properties file that a step changes.
@@ -76,20 +78,57 @@ func convertAll(f *Facts, target brokerconfig.Target) []Change {
 		if b.Err != nil {
 			continue
 		}
-		var add, remove []string
-		for _, n := range notes(f, b, target) {
-			switch n.Action {
-			case brokerconfig.Added, brokerconfig.Changed:
-				add = append(add, n.Key+"="+n.To)
-			case brokerconfig.Dropped:
-				remove = append(remove, n.Key)
-			}
-		}
-		if len(add)+len(remove) > 0 {
-			out = append(out, change(b, add, remove))
+		if c := changeOf(b, notes(f, b, target)); len(c.Add)+len(c.Remove) > 0 {
+			out = append(out, c)
 		}
 	}
 	return out
+}
+
+// changeOf is the lines that a step's notes change on one broker.
+func changeOf(b *BrokerFacts, notes []brokerconfig.Note) Change {
+	var add, remove []string
+	for _, n := range notes {
+		switch n.Action {
+		case brokerconfig.Added, brokerconfig.Changed:
+			add = append(add, n.Key+"="+n.To)
+		case brokerconfig.Dropped:
+			remove = append(remove, n.Key)
+		}
+	}
+	return change(b, add, remove)
+}
+
+// ToKvorum is the lines of every broker in KRaft mode that change when it becomes one of
+// kvorum's.
+func (a *Asked) ToKvorum() []Change {
+	var out []Change
+	for i := range a.Brokers {
+		if b := &a.Brokers[i]; b.Err == nil {
+			if c := changeOf(b, b.kvorumNotes()); len(c.Add)+len(c.Remove) > 0 {
+				out = append(out, c)
+			}
+		}
+	}
+	return out
+}
+
+// kvorumNotes are what becomes of the lines of a broker in KRaft mode that becomes one of
+// kvorum's.
+func (b *BrokerFacts) kvorumNotes() []brokerconfig.Note {
+	return decide(b.lines(), brokerconfig.Kvorum, b)
+}
+
+// lines are what the broker's server.properties says, as far as the steps need it.
+func (b *BrokerFacts) lines() map[string]string {
+	values := map[string]string{}
+	maps.Copy(values, b.Static)
+	for _, key := range toldWithDefaults {
+		if v := b.config(key); v != "" {
+			values[key] = v
+		}
+	}
+	return values
 }
 
 // toldWithDefaults are keys of which a broker's answer also counts where it is a
@@ -99,15 +138,7 @@ var toldWithDefaults = []string{"listeners", "listener.security.protocol.map", "
 // notes are what a step does with each key of a broker's server.properties, after the
 // steps before it.
 func notes(f *Facts, b *BrokerFacts, target brokerconfig.Target) []brokerconfig.Note {
-	values := maps.Clone(b.Static)
-	if values == nil {
-		values = map[string]string{}
-	}
-	for _, key := range toldWithDefaults {
-		if v := b.config(key); v != "" {
-			values[key] = v
-		}
-	}
+	values := b.lines()
 	for _, line := range preparing(f, b) {
 		key, value, _ := strings.Cut(line, "=")
 		values[key] = value

@@ -18,7 +18,8 @@ import (
 	"kvorum/migration"
 )
 
-const migrateLong = `Commands for a cluster of Apache Kafka 3.9 that still runs on ZooKeeper.
+const migrateLong = `Commands for a cluster of Apache Kafka 3.9 that still runs on ZooKeeper; those for a
+cluster with KRaft controllers of Apache's are below "kraft".
 
 Plan and preflight read it and change nothing. The controllers carry the migration
 out by themselves when they and the brokers are started with the keys that the plan
@@ -26,7 +27,7 @@ names; status says where it stands, and finalize and rollback end it.`
 
 func migrateCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "migrate", Short: "Take a cluster away from ZooKeeper", Long: migrateLong, Args: cobra.NoArgs, RunE: needSubcommand}
-	cmd.AddCommand(migratePlan(), migratePreflight(), migrateBrokerConfig(), migrateStatus(), migrateVerify(), migrateExport(), migrateResume(), migrateFinalize(), migrateRollback(), migrateRestore())
+	cmd.AddCommand(migratePlan(), migratePreflight(), migrateBrokerConfig(), migrateStatus(), migrateVerify(), migrateExport(), migrateResume(), migrateFinalize(), migrateRollback(), migrateRestore(), migrateKRaft())
 	return cmd
 }
 
@@ -125,6 +126,11 @@ func (f *migrateFlags) watch(cmd *cobra.Command) (stop func()) {
 
 // showProgress writes a line every two seconds until stop is closed.
 func showProgress(w io.Writer, read *atomic.Int64, stop chan struct{}) {
+	everyTwoSeconds(stop, func() { fmt.Fprintf(w, "%d nodes of ZooKeeper read\n", read.Load()) })
+}
+
+// everyTwoSeconds calls f until stop is closed.
+func everyTwoSeconds(stop chan struct{}, f func()) {
 	tick := time.NewTicker(2 * time.Second)
 	defer tick.Stop()
 	for {
@@ -132,7 +138,7 @@ func showProgress(w io.Writer, read *atomic.Int64, stop chan struct{}) {
 		case <-stop:
 			return
 		case <-tick.C:
-			fmt.Fprintf(w, "%d nodes of ZooKeeper read\n", read.Load())
+			f()
 		}
 	}
 }
@@ -177,7 +183,13 @@ func printPlan(cmd *cobra.Command, out *output, p *migration.Plan) error {
 		c.Topics, c.Partitions, c.TopicConfigs, c.BrokerConfigs, c.Passwords, c.Users, c.Quotas, c.ACLs, c.Tokens)
 	fmt.Fprintf(w, "that is %d records, from %d nodes\n%s\n\n", c.Records, c.ZNodes, p.Estimate)
 	printFindings(w, p.Findings)
-	for i, s := range p.Steps {
+	printSteps(w, p.Steps)
+	fmt.Fprintln(w, "\nThe controllers carry out what is theirs by themselves; kvorum migrate status says whose turn it is.")
+	return nil
+}
+
+func printSteps(w io.Writer, steps []migration.Step) {
+	for i, s := range steps {
 		fmt.Fprintf(w, "\n%d. %s\n", i+1, s.Title)
 		if s.Why != "" {
 			fmt.Fprintf(w, "   %s\n", s.Why)
@@ -191,9 +203,10 @@ func printPlan(cmd *cobra.Command, out *output, p *migration.Plan) error {
 				fmt.Fprintf(w, "     + %s\n", line)
 			}
 		}
+		for _, command := range s.Commands {
+			fmt.Fprintf(w, "   $ %s\n", command)
+		}
 	}
-	fmt.Fprintln(w, "\nThe controllers carry out what is theirs by themselves; kvorum migrate status says whose turn it is.")
-	return nil
 }
 
 // printFindings prints each finding in a paragraph: their texts are too long for a

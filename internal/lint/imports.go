@@ -64,8 +64,9 @@ var rooms = map[string][]string{
 	"migration":              {"migration/brokerconfig", "migration/convert", "migration/znode", "metadatalog/image", "metadatalog/replay", "protocol"},
 	"migration/brokerconfig": {"metadatalog/image"}, // a broker's server.properties, for plan and command alike
 	"migration/convert":      {"migration/znode", "metadatalog/image"},
-	"migration/export":       {"migration/znode"}, // a file format: admin writes and reads it, commands show what it says
-	"migration/driver":       {"migration/znode"}, // decides; its shell does
+	"migration/export":       {"migration/znode"},                                     // a file format: admin writes and reads it, commands show what it says
+	"migration/driver":       {"migration/znode"},                                     // decides; its shell does
+	"migration/kraft":        {"migration", "migration/convert", "metadatalog/image"}, // to and from Apache's KRaft controllers: decides; admin reads and asks
 	"migration/mirror":       {"migration", "migration/convert", "migration/znode", "metadatalog/image"},
 	"migration/progress":     {"migration/driver"},                                                                                                                                                   // a driver's status for people
 	"migration/run":          {"migration", "migration/convert", "migration/driver", "migration/mirror", "migration/zkbroker", "migration/zkbroker/control", "migration/znode", "metadatalog/image"}, // the driver's shell: all of them at work
@@ -74,7 +75,7 @@ var rooms = map[string][]string{
 	"migration/zkbroker":         {"metadatalog/image", "migration/zkbroker/control", "protocol"},
 	"migration/zkbroker/control": {"metadatalog/image"},
 	"migration/znode":            {}, // the formats of ZooKeeper's nodes: read by the client and the conversion alike
-	"admin":                      {"broker/storage", "broker/storage/checkpoint", "metadatalog/image", "metadatalog/replay", "metadatalog", "migration", "migration/convert", "migration/export", "migration/mirror", "migration/progress", "migration/znode", "protocol", "snapshot"},
+	"admin":                      {"broker/storage", "broker/storage/checkpoint", "metadatalog/image", "metadatalog/replay", "metadatalog", "migration", "migration/convert", "migration/export", "migration/kraft", "migration/mirror", "migration/progress", "migration/znode", "protocol", "snapshot"},
 	"internal/deps":              {},
 	"internal/server":            {"broker", "listener", "listener/meter", "listener/quota", "metadatalog/image", "metadatalog/replay", "metadatalog", "migration", "migration/driver", "migration/progress", "migration/run", "protocol", "quorum/controller", "quorum/raft", "quorum", "security"},
 

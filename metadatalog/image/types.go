@@ -3,6 +3,7 @@ package image
 import (
 	"maps"
 	"slices"
+	"strconv"
 
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog/record"
@@ -111,6 +112,23 @@ const (
 	ResourceClientMetrics ResourceType = 16
 	ResourceGroup         ResourceType = 32
 )
+
+// Name is what Kafka's tools call the type, its number where it has no name.
+func (t ResourceType) Name() string {
+	switch t {
+	case ResourceTopic:
+		return "topic"
+	case ResourceBroker:
+		return "broker"
+	case ResourceBrokerLogger:
+		return "broker-logger"
+	case ResourceClientMetrics:
+		return "client-metrics"
+	case ResourceGroup:
+		return "group"
+	}
+	return strconv.Itoa(int(t))
+}
 
 // Resource names a configured resource; the cluster-wide broker default has
 // type ResourceBroker and an empty name.
