@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"kvorum/internal/kafka"
+	"kvorum/internal/planted"
 	"kvorum/metadatalog"
 	"kvorum/metadatalog/record"
 	"kvorum/protocol/batch"
@@ -121,7 +122,9 @@ func (c *Core) activateIfCaughtUp() {
 	c.sessions = controller.NewSessions()
 	c.sessions.Reset(c.pending, c.now)
 	s := &c.cfg.Settings
-	c.sessions.Inherit(c.now + s.SessionTimeoutMs)
+	if !planted.Is(planted.ForgetHeldBack) {
+		c.sessions.Inherit(c.now + s.SessionTimeoutMs)
+	}
 	if s.FenceOnDeath {
 		c.sessions.PresumeFenced(c.pending, c.now+s.SessionTimeoutMs)
 		c.deaths.begin(c.pending, c.now, c.local)

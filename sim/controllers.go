@@ -67,6 +67,10 @@ func (c *controllerNode) config() quorum.Config {
 	}
 	features := controller.DefaultFeatures(level)
 	features["eligible.leader.replicas.version"] = 1
+	balance := int64(5000)
+	if c.w.plan.Unbalanced {
+		balance = 0
+	}
 	return quorum.Config{
 		Self: c.id, DirectoryID: controllerDirectory(c.id), Incarnation: kafka.UUID{0: 7, 14: byte(c.lives), 15: byte(c.id)},
 		Endpoints: []image.Endpoint{{Name: "CONTROLLER", Host: "localhost", Port: uint16(9000 + c.id - firstController)}},
@@ -76,7 +80,7 @@ func (c *controllerNode) config() quorum.Config {
 			ClusterID: clusterID, NodeID: c.id, SessionTimeoutMs: sessionMs, NumPartitions: 1, DefaultReplicationFactor: 3,
 			DeleteTopicEnable: true, FenceOnDeath: c.w.plan.Deaths, ControllerFeatures: image.SupportedFeatures(), VoterIDs: []kafka.NodeID{100, 101, 102},
 		},
-		MaxIdleMs: 500, BalanceIntervalMs: 5000, UncleanIntervalMs: 3000, MaxParked: 100,
+		MaxIdleMs: 500, BalanceIntervalMs: balance, UncleanIntervalMs: 3000, MaxParked: 100,
 		Seed: [2]uint64{c.w.seed, uint64(c.id)<<8 | uint64(c.lives)},
 	}
 }

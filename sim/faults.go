@@ -19,7 +19,12 @@ type Plan struct {
 	Resume bool
 	// Deaths lets controllers fence on proof of death.
 	Deaths bool
-	Faults []Fault
+	// Flush is flush.messages=1 on every broker: then all may lose their power at once.
+	Flush bool
+	// Unbalanced is auto.leader.rebalance.enable=false: what is to elect leaders for
+	// other reasons is not helped by it.
+	Unbalanced bool
+	Faults     []Fault
 }
 
 // Fault happens at a step and is ended some steps later.
@@ -51,6 +56,7 @@ const (
 	ElectPreferred
 	SlowDown
 	Slander
+	LoseAllPower
 )
 
 // kinds are the faults that a plan is drawn from; what is there twice happens
@@ -60,7 +66,7 @@ var kinds = []FaultKind{KillBroker, LosePower, LosePower, PauseBroker, StopBroke
 
 var faultNames = [...]string{"kill a broker", "cut a broker's power", "pause a broker", "stop a broker in order", "kill a controller", "pause a controller",
 	"kill all controllers", "kill everything", "cut a link one way", "isolate a node", "elect another controller", "jump a clock", "change min ISR",
-	"elect preferred leaders", "slow a node's messages down", "make a broker look dead"}
+	"elect preferred leaders", "slow a node's messages down", "make a broker look dead", "cut all power"}
 
 // String says what happens and when.
 func (f Fault) String() string {
@@ -84,8 +90,12 @@ func NewPlan(seed uint64) Plan {
 	if deaths {
 		some = append(some[:len(some):len(some)], Slander)
 	}
+	flush := seed%4 == 2
+	if flush {
+		some = append(some[:len(some):len(some)], LoseAllPower)
+	}
 	p := draw(rnd, some)
-	p.Deaths = deaths
+	p.Deaths, p.Flush, p.Unbalanced = deaths, flush, flush
 	return p
 }
 
@@ -155,6 +165,19 @@ func (w *World) inject(f Fault) (end func()) {
 		w.event("everything killed")
 		return together(w.downController(w.controllers[0]), w.downController(w.controllers[1]), w.downController(w.controllers[2]),
 			w.down(w.brokers[0], w.brokers[0].kill), w.down(w.brokers[1], w.brokers[1].kill), w.down(w.brokers[2], w.brokers[2].kill))
+	case LoseAllPower:
+		if !w.plan.Flush {
+			return nil
+		}
+		w.event("all lost power")
+		var ends []func()
+		for _, c := range w.controllers {
+			ends = append(ends, w.downController(c))
+		}
+		for _, b := range w.brokers {
+			ends = append(ends, w.down(b, b.losePower))
+		}
+		return together(ends...)
 	case CutOneWay:
 		w.event("partitioned")
 		return w.cutLink(w.someNode(f.A), w.someNode(f.B))

@@ -53,7 +53,7 @@ func (b *broker) open(name kafka.TopicPartition, id kafka.TopicID) *partition {
 	syncFile(b, "/")
 	c := b.checkpoints[name]
 	p := &partition{b: b, name: name, topicID: id, epoch: kafka.NoEpoch, leaderID: kafka.NoLeader}
-	o := storage.Options{Partition: name, TopicID: id, Dir: dir, Files: b.files, Config: logConfig(), RecoveryPoint: c.recovery,
+	o := storage.Options{Partition: name, TopicID: id, Dir: dir, Files: b.files, Config: b.w.logConfig(), RecoveryPoint: c.recovery,
 		ProducerExpirationMs: 1 << 40, NowMs: b.wallClock(), LowerRecoveryPoint: func(_ *storage.Log, to kafka.Offset) error {
 			c := b.checkpoints[name]
 			c.recovery = to
@@ -81,10 +81,13 @@ func syncFile(b *broker, name string) {
 }
 
 // logConfig has small segments, so that a run crosses many of their borders.
-func logConfig() storage.LogConfig {
+func (w *World) logConfig() storage.LogConfig {
 	c := storage.NewLogConfig(config.Layers{}, nil)
 	c.SegmentBytes, c.IndexIntervalBytes = 16<<10, 512
 	c.RetentionMs, c.RetentionBytes = -1, -1
+	if w.plan.Flush {
+		c.FlushMessages = 1
+	}
 	return c
 }
 

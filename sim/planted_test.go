@@ -3,6 +3,7 @@
 package sim
 
 import (
+	"slices"
 	"testing"
 
 	"kvorum/internal/planted"
@@ -27,7 +28,11 @@ var focus = map[planted.Bug][]FaultKind{
 	planted.StaleControllerCommits: {ElectController, KillController, PauseController},
 	planted.ProofFromSilence:       {LosePower, Slander, CutOneWay, KillBroker},
 	planted.OneRefusal:             {KillBroker, Slander, LosePower},
+	planted.ForgetHeldBack:         {LoseAllPower, KillEverything, ElectController, KillController, PauseController},
 }
+
+// proofs are the bugs of fencing on proof of death, without which they cannot show.
+var proofs = []planted.Bug{planted.ProofFromSilence, planted.OneRefusal, planted.ForgetHeldBack}
 
 // TestPlantedBugs plants one bug after the other: the simulator must find each
 // within KVORUM_SEEDS seeds from KVORUM_SEED on, or 1,000.
@@ -44,7 +49,9 @@ func TestPlantedBugs(t *testing.T) {
 			if some := focus[bug]; some != nil {
 				plan = func(seed uint64) Plan {
 					p := NewPlanOf(seed, some...)
-					p.Deaths = bug == planted.ProofFromSilence || bug == planted.OneRefusal
+					p.Deaths = slices.Contains(proofs, bug)
+					p.Flush = slices.Contains(some, LoseAllPower)
+					p.Unbalanced = p.Flush
 					return p
 				}
 			}

@@ -64,6 +64,9 @@ const (
 	ProofFromSilence
 	// OneRefusal takes one refusal for proof of death.
 	OneRefusal
+	// ForgetHeldBack lets a new controller know nothing of the elections that its
+	// predecessor held back.
+	ForgetHeldBack
 	// Bugs is their number.
 	Bugs
 )
@@ -72,7 +75,7 @@ var names = [...]string{"none", "commit under min ISR", "forget the proposed ISR
 	"never cut", "ignore broker epochs", "admit a fenced broker", "ignore the partition epoch", "an unclean broker stays",
 	"eligible for ever", "the same epoch again", "forget producers", "flush nothing", "trust the tail", "a stale controller commits",
 	"resume after a power loss", "resume a leaving broker", "serve unregistered",
-	"proof from silence", "one refusal is proof"}
+	"proof from silence", "one refusal is proof", "forget elections that are held back"}
 
 // String is the bug's name.
 func (b Bug) String() string { return names[b] }
