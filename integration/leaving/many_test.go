@@ -2,6 +2,7 @@ package leaving
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -49,15 +50,7 @@ func TestMigrateMany(t *testing.T) {
 	active := q.Controllers[q.Active(ctx, t)].(*cluster.Node)
 	steps(t, active)
 	t.Logf("CreateTopics took %v", createTopic(ctx, t, adm, "in-dual-write"))
-	topics, err := adm.ListTopics(ctx)
-	if n := 0; err == nil {
-		topics.EachPartition(func(p kadm.PartitionDetail) { n++ })
-		if want := count + 2; n != want { // and those of in-dual-write
-			t.Errorf("%d partitions are there, want %d", n, want)
-		}
-	} else {
-		t.Error(err)
-	}
+	partitions(ctx, t, adm, count+2) // and those of in-dual-write
 	for _, n := range q.Controllers {
 		t.Logf("%v has %d MiB resident", n, n.(*cluster.Node).Process().ResidentBytes()>>20)
 	}
@@ -68,6 +61,26 @@ func TestMigrateMany(t *testing.T) {
 	t.Logf("CreateTopics took %v", createTopic(ctx, t, adm, "after-failover"))
 	began = time.Now()
 	t.Logf("rollback: %s in %v", com.must("rollback", "--execute"), time.Since(began))
+}
+
+// partitions waits until a broker tells so many: each in ZooKeeper mode is told of new ones
+// after they are made.
+func partitions(ctx context.Context, t *testing.T, adm *kadm.Client, want int) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		topics, err := adm.ListTopics(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		topics.EachPartition(func(kadm.PartitionDetail) { n++ })
+		if n == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d partitions are there, want %d", n, want)
+		}
+	}
 }
 
 // steps logs what a controller wrote of the steps of a migration, with their times.
