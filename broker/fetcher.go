@@ -42,6 +42,7 @@ type fetcher struct {
 	retention snapshot.Retention
 	// snapshotBytes is after how many bytes of the log a snapshot is made.
 	snapshotBytes int64
+	steady        clock.Steady
 
 	conn     *conn
 	incoming *incomingSnapshot
@@ -77,6 +78,7 @@ func openFetcher(cfg *Config, learned func(Leader), logger *slog.Logger) (*fetch
 	}
 	own, finder := cfg.Node.Broker, newControllers(cfg)
 	f := &fetcher{
+		steady: clock.SteadyFrom(time.Now()),
 		core: newFetchCore(fetchConfig{
 			self: cfg.Node.ID, clusterID: cfg.ClusterID, directory: meta.DirectoryID,
 			bootstrap: finder.addresses, voters: finder.voters,
@@ -287,7 +289,7 @@ func (f *fetcher) keepChunk(ctx context.Context, c *chunk) (fetchStored, error) 
 		err = f.store.Reset(c.id, 0, nil)
 	}
 	if err == nil {
-		err = f.snapshots.DeleteBefore(c.id.Offset, time.Now().UnixMilli())
+		err = f.snapshots.DeleteBefore(c.id.Offset, f.steady.Ms(time.Now()))
 	}
 	if err != nil {
 		return fetchStored{}, fmt.Errorf("take over the metadata snapshot %s: %w", snapshot.Name(c.id), err)
@@ -361,7 +363,7 @@ func (f *fetcher) makeSnapshot() error {
 		return nil
 	}
 	f.since = 0
-	now := time.Now().UnixMilli()
+	now := f.steady.Ms(time.Now())
 	f.mu.Lock()
 	header := f.header
 	f.mu.Unlock()

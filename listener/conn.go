@@ -35,7 +35,7 @@ type conn struct {
 	principal atomic.Pointer[protocol.Principal]
 	clientID  atomic.Pointer[string] // of the last request
 	busy      atomic.Bool
-	active    atomic.Int64  // Unix nanoseconds of the last answer
+	active    atomic.Int64  // nanoseconds from opened to the last answer, as the wall clock may be set
 	reason    atomic.Uint32 // why it ended; the first reason stays
 	out       []byte        // reused for encoding; the server's own
 
@@ -55,7 +55,6 @@ func newConn(ctx context.Context, l *Listener, sock net.Conn) (*conn, context.Co
 		c.addr = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 	}
 	ctx, c.cancel = context.WithCancel(ctx)
-	c.active.Store(c.opened.UnixNano())
 	if l.cfg.Authenticate == nil {
 		c.principal.Store(&protocol.Anonymous)
 	} else {
@@ -79,7 +78,7 @@ func (c *conn) serve(ctx context.Context) {
 		wait := c.answer(ctx, f)
 		f.release()
 		c.mute(ctx, wait)
-		c.active.Store(time.Now().UnixNano())
+		c.active.Store(int64(time.Since(c.opened)))
 		c.busy.Store(false)
 		c.answered.Add(1)
 		select {

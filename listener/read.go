@@ -117,7 +117,7 @@ func (c *conn) waitDeadline() (time.Time, Reason) {
 	if c.busy.Load() {
 		return time.Now().Add(c.l.cfg.IdleTimeout), Idle
 	}
-	return time.Unix(0, c.active.Load()).Add(c.l.cfg.IdleTimeout), Idle
+	return c.opened.Add(time.Duration(c.active.Load()) + c.l.cfg.IdleTimeout), Idle
 }
 
 // frameDeadline is until when a frame of so many bytes must have come.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"kvorum/internal/clock"
 	"kvorum/internal/kafka"
 	"kvorum/listener"
 	"kvorum/protocol"
@@ -60,7 +61,7 @@ type Controller struct {
 	watched sync.Map
 	dialer  *dialer
 
-	started time.Time // with its monotonic reading
+	steady clock.Steady
 
 	// Owned by the loop.
 	waiting map[uint64]chan<- Reply
@@ -114,7 +115,7 @@ func New(cfg ControllerConfig) (*Controller, error) {
 		waiting: map[uint64]chan<- Reply{},
 		told:    make(chan struct{}),
 		done:    make(chan struct{}),
-		started: time.Now(),
+		steady:  clock.SteadyFrom(time.Now()),
 	}
 	c.prober = newProber(cfg.Log.Store().EndOffset, func(ctx context.Context, ev Probed) {
 		select {
@@ -304,7 +305,7 @@ func (c *Controller) step(ev Event) error {
 // back, fences no broker. Records carry it too; a cluster whose clock was wrong
 // at the start is right again with the next controller.
 func (c *Controller) nowMs() int64 {
-	return c.started.UnixMilli() + time.Since(c.started).Milliseconds()
+	return c.steady.Ms(time.Now())
 }
 
 func (c *Controller) publish(s *State) {

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"kvorum/internal/clock"
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog"
 	"kvorum/metadatalog/record"
@@ -38,6 +39,7 @@ type snapshotCatalog struct {
 	path   string
 	cfg    SnapshotConfig
 	logger *slog.Logger
+	steady clock.Steady
 	dir    atomic.Pointer[snapshot.Dir] // replaced when another controller's files were received
 
 	mu     sync.Mutex
@@ -52,7 +54,7 @@ type snapshotMade struct {
 }
 
 func openSnapshots(path string, cfg SnapshotConfig, logger *slog.Logger) (*snapshotCatalog, error) {
-	s := &snapshotCatalog{path: path, cfg: cfg, logger: logger, newest: snapshotMade{at: time.Now()}}
+	s := &snapshotCatalog{path: path, cfg: cfg, logger: logger, steady: clock.SteadyFrom(time.Now()), newest: snapshotMade{at: time.Now()}}
 	return s, s.reopen()
 }
 
@@ -169,7 +171,7 @@ func (s *State) snapshotable() bool {
 func (s *snapshotCatalog) save(state *State) error {
 	header := snapshot.Header{KRaftVersion: &record.KRaftVersion{KRaftVersion: state.KRaftVersion}, Voters: state.Voters}
 	dir := s.dir.Load()
-	id, err := dir.Save(state.Image, header, time.Now().UnixMilli())
+	id, err := dir.Save(state.Image, header, s.steady.Ms(time.Now()))
 	if err != nil {
 		return err
 	}
@@ -185,7 +187,7 @@ func (s *snapshotCatalog) save(state *State) error {
 // needed.
 func (s *snapshotCatalog) clean(store *metadatalog.Store) error {
 	dir := s.dir.Load()
-	now := time.Now().UnixMilli()
+	now := s.steady.Ms(time.Now())
 	retention := snapshot.Retention{MaxBytes: s.cfg.RetentionBytes, MaxAgeMs: s.cfg.Retention.Milliseconds()}
 	if retention.MaxBytes < 0 {
 		retention.MaxBytes = 1<<63 - 1

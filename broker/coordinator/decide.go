@@ -141,12 +141,12 @@ func (s *shard) apply(e group.Effects, end kafka.Offset) {
 func (s *shard) append() (int, error) {
 	first := &s.decisions[0]
 	if r := first.request; r != nil && r.ending != nil {
-		return s.appendMarker(r.ending, first.env.NowMs)
+		return s.appendMarker(r.ending, first.env.WallMs)
 	}
 	if s.builder == nil {
 		s.builder = batch.NewBuilder(s.owner.compression)
 	}
-	b, now, at, n := s.builder, s.nowMs(), s.saved.End(), 0
+	b, now, at, n := s.builder, s.wallMs(), s.saved.End(), 0
 	b.Reset()
 	begin := func() {
 		b.SetProducer(-1, -1, 0, false) // a sequence without a producer, as Apache's coordinators write it

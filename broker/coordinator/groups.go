@@ -46,6 +46,7 @@ type Groups struct {
 	compression    batch.Compression
 	random         io.Reader
 	clock          clock.Clock
+	steady         clock.Steady
 	logger         *slog.Logger
 	loads          chan struct{}
 	metrics        Metrics
@@ -73,6 +74,7 @@ func New(c Config) *Groups {
 	if g.clock == nil {
 		g.clock = clock.System
 	}
+	g.steady = clock.SteadyFrom(g.clock.Now())
 	if g.logger == nil {
 		g.logger = slog.New(slog.DiscardHandler)
 	}

@@ -18,7 +18,7 @@ func (s *shard) prove(ctx context.Context) error {
 		return nil
 	}
 	r := group.Nothing()
-	b, now := batch.NewBuilder(s.owner.compression), s.nowMs()
+	b, now := batch.NewBuilder(s.owner.compression), s.wallMs()
 	b.SetProducer(-1, -1, 0, false)
 	b.Add(now, r.Key, r.Value)
 	first, err := s.log.Append(b.AppendTo(nil, s.log.End(), s.epoch), now, 0)

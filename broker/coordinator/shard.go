@@ -113,7 +113,11 @@ func (s *shard) enter(p phase) {
 	s.mu.Unlock()
 }
 
-func (s *shard) nowMs() int64 { return s.owner.clock.Now().UnixMilli() }
+// wallMs is what goes into records, and what was committed is aged by.
+func (s *shard) wallMs() int64 { return s.owner.clock.Now().UnixMilli() }
+
+// nowMs is what everything is waited by: a wall clock that is set ends no session.
+func (s *shard) nowMs() int64 { return s.owner.steady.Ms(s.owner.clock.Now()) }
 
 // run is the loop. It ends with ctx; every request has its answer then.
 func (s *shard) run(ctx context.Context) {
@@ -357,5 +361,5 @@ func (s *shard) fold(data []byte, from, hw kafka.Offset, scratch []byte) (kafka.
 }
 
 func (s *shard) env() group.Env {
-	return group.Env{NowMs: s.nowMs(), Random: s.owner.uuid(), Config: s.owner.config.Load()}
+	return group.Env{NowMs: s.nowMs(), WallMs: s.wallMs(), Random: s.owner.uuid(), Config: s.owner.config.Load()}
 }

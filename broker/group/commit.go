@@ -69,7 +69,7 @@ func (t *step) commit(q *kmsg.OffsetCommitRequest) *kmsg.OffsetCommitResponse {
 	}
 	expire := int64(-1)
 	if q.Version >= 2 && q.Version <= 4 && q.RetentionTimeMillis != -1 {
-		expire = t.env.NowMs + q.RetentionTimeMillis
+		expire = t.env.WallMs + q.RetentionTimeMillis
 	}
 	a := kmsg.NewPtrOffsetCommitResponse()
 	a.Topics = make([]kmsg.OffsetCommitResponseTopic, 0, len(q.Topics))
@@ -79,7 +79,7 @@ func (t *step) commit(q *kmsg.OffsetCommitRequest) *kmsg.OffsetCommitResponse {
 		for _, p := range topic.Partitions {
 			c := Committed{
 				Offset: kafka.Offset(p.Offset), LeaderEpoch: noEpochBefore(q.Version, 6, p.LeaderEpoch), Metadata: text(p.Metadata),
-				CommitMs: t.env.NowMs, ExpireMs: expire, TopicID: topic.TopicID,
+				CommitMs: t.env.WallMs, ExpireMs: expire, TopicID: topic.TopicID,
 			}
 			if q.Version == 1 && p.Timestamp != -1 {
 				c.CommitMs = p.Timestamp
@@ -114,7 +114,7 @@ func (t *step) commitInTransaction(q *kmsg.TxnOffsetCommitRequest) *kmsg.TxnOffs
 		for _, p := range topic.Partitions {
 			c := Committed{
 				Offset: kafka.Offset(p.Offset), LeaderEpoch: noEpochBefore(q.Version, 2, p.LeaderEpoch), Metadata: text(p.Metadata),
-				CommitMs: t.env.NowMs, ExpireMs: -1, TopicID: topic.TopicID,
+				CommitMs: t.env.WallMs, ExpireMs: -1, TopicID: topic.TopicID,
 			}
 			pc := code
 			if pc == errors.None {

@@ -69,9 +69,9 @@ func (t *step) retention(g *group) (since func(*Committed) int64, may bool) {
 
 func (t *step) expired(c *Committed, sinceMs int64) bool {
 	if c.ExpireMs != -1 {
-		return t.env.NowMs >= c.ExpireMs
+		return t.env.WallMs >= c.ExpireMs
 	}
-	return t.env.NowMs-sinceMs >= t.env.Config.OffsetsRetentionMs
+	return t.env.WallMs-sinceMs >= t.env.Config.OffsetsRetentionMs
 }
 
 // topicsDeleted writes tombstones for the offsets of topics that are gone, also

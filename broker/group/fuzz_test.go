@@ -40,7 +40,7 @@ func FuzzLoad(f *testing.F) {
 			s.Describe(6, g.Group)
 			s.FetchOffsets(&kmsg.OffsetFetchRequestGroup{Group: g.Group}, true)
 		}
-		env := Env{NowMs: 1 << 60, Config: &Defaults}
+		env := Env{NowMs: 1 << 60, WallMs: 1 << 60, Config: &Defaults}
 		s.Step(env, Loaded{})
 		again := s.Clone()
 		out := s.Step(env, Expire{Limit: 1000})

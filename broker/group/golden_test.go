@@ -175,7 +175,7 @@ func TestForeignGroups(t *testing.T) {
 		t.Errorf("%+v", out)
 	}
 	far := int64(1) << 60
-	if out := s.Step(Env{NowMs: far, Config: &Defaults}, Expire{Limit: 1000}); len(out.Records) != 3 {
+	if out := s.Step(Env{NowMs: far, WallMs: far, Config: &Defaults}, Expire{Limit: 1000}); len(out.Records) != 3 {
 		t.Errorf("%d tombstones instead of those of golden-classic's offset and group and of txn-group: %q", len(out.Records), out.Records)
 	}
 }

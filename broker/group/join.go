@@ -66,7 +66,7 @@ func (t *step) joinGroup(token Token, client Client, q *kmsg.JoinGroupRequest) {
 // foundGroup makes the group of its first member. A group begins with a record,
 // so that it is there after a failover too.
 func (t *step) foundGroup(j *joining) {
-	g := newGroup(j.req.Group, t.env.NowMs)
+	g := newGroup(j.req.Group, t.env.WallMs)
 	if !g.supports(j.req.ProtocolType, j.protocols) {
 		t.refuseJoin(j.token, "", errors.InconsistentGroupProtocol)
 		return

@@ -21,7 +21,7 @@ func (t *step) prepare(g *group) {
 	g.syncing.Clear()
 	t.stopTimer(SyncTimer, g, "")
 	first := g.phase == Empty
-	g.enter(PreparingRebalance, t.env.NowMs)
+	g.enter(PreparingRebalance, t.env.WallMs)
 	if first {
 		g.delayMs = t.env.Config.InitialRebalanceDelayMs
 		g.delayRemaining = max(g.rebalanceTimeoutMs()-g.delayMs, 0)
@@ -92,7 +92,7 @@ func (t *step) completeJoin(g *group) {
 		t.setTimer(JoinTimer, g, "", g.rebalanceTimeoutMs())
 		return
 	}
-	g.nextGeneration(t.env.NowMs)
+	g.nextGeneration(t.env.WallMs)
 	if g.phase == Empty {
 		t.save(g)
 		return

@@ -27,7 +27,9 @@ var Defaults = Config{
 
 // Env is what a decision needs from the world.
 type Env struct {
-	NowMs  int64    // wall clock
+	// NowMs is what timers go by: it starts as the wall clock's time, and is steady.
+	NowMs  int64
+	WallMs int64    // wall clock: what is written down, and aged by
 	Random [16]byte // fresh for each Step; it becomes part of member ids
 	Config *Config
 }

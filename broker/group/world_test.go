@@ -46,7 +46,7 @@ func newWorld(t testing.TB) *world {
 
 func (w *world) env() Env {
 	w.ids++
-	e := Env{NowMs: w.nowMs, Config: &w.config}
+	e := Env{NowMs: w.nowMs, WallMs: w.nowMs, Config: &w.config}
 	binary.BigEndian.PutUint64(e.Random[8:], w.ids)
 	return e
 }

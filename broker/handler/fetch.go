@@ -26,7 +26,7 @@ import (
 // up to the high watermark.
 func (h *Handlers) fetch(ctx context.Context, c *call) (listener.Response, error) {
 	req := c.Body.(*kmsg.FetchRequest)
-	plan, code := h.sessions.begin(req, h.cfg.Clock.Now().UnixMilli())
+	plan, code := h.sessions.begin(req, h.steady.Ms(h.cfg.Clock.Now()))
 	if code != errors.None {
 		res := req.ResponseKind().(*kmsg.FetchResponse)
 		res.ErrorCode, res.Topics = int16(code), []kmsg.FetchResponseTopic{}

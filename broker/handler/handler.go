@@ -84,12 +84,13 @@ type ProducerIDs interface {
 type Handlers struct {
 	cfg      Config
 	sessions *sessions
+	steady   clock.Steady // what their age is reckoned by
 	topics   *topicCounters
 }
 
 // New returns the handlers of a broker.
 func New(cfg Config) *Handlers {
-	return &Handlers{cfg: cfg, sessions: newSessions(cfg.Broker.FetchSessions), topics: newTopicCounters(cfg.Broker.TopicMetrics)}
+	return &Handlers{cfg: cfg, steady: clock.SteadyFrom(cfg.Clock.Now()), sessions: newSessions(cfg.Broker.FetchSessions), topics: newTopicCounters(cfg.Broker.TopicMetrics)}
 }
 
 // call is one request while it is answered: everything it looks at is of one

@@ -103,7 +103,7 @@ func (p *Partition) do(d core.Deed, records []byte) error {
 // then the log begins with the batch, and the leader's log start follows
 // (Partition.doAppendRecordsToFollowerOrFutureReplica).
 func (p *Partition) appendFetched(records []byte) error {
-	return appendTo(p.Log(), records, p.owner.nowMs())
+	return appendTo(p.Log(), records, p.owner.clock.Now().UnixMilli())
 }
 
 func appendTo(l *storage.Log, records []byte, nowMs int64) error {

@@ -35,7 +35,7 @@ func (p *Partition) copyChunk(m *move) (int, error) {
 	}
 	records, err := readChunk(l, future.LogEnd())
 	if err == nil {
-		err = appendTo(future, records, p.owner.nowMs())
+		err = appendTo(future, records, p.owner.clock.Now().UnixMilli())
 	}
 	if err != nil {
 		return 0, err

@@ -54,7 +54,7 @@ type Partitions struct {
 	dirs       *storage.Dirs
 	static     map[string]string
 	clock      clock.Clock
-	began      time.Time // with the clock's monotonic reading
+	steady     clock.Steady
 	logger     *slog.Logger
 	lagMaxMs   int64
 	controller Controller
@@ -86,7 +86,7 @@ type Partitions struct {
 // New returns Partitions that host nothing until the first Publish.
 func New(c Config) *Partitions {
 	ps := &Partitions{
-		self: c.Self, dirs: c.Dirs, static: c.Static, clock: c.Clock, began: c.Clock.Now(), logger: c.Log,
+		self: c.Self, dirs: c.Dirs, static: c.Static, clock: c.Clock, steady: clock.SteadyFrom(c.Clock.Now()), logger: c.Log,
 		lagMaxMs: c.LagMax.Milliseconds(), controller: c.Controller, brokerEpoch: c.BrokerEpoch,
 		isrs: newReports(), homes: newReports(), moves: newMoves(), peers: c.Peers, rules: c.Fetch, rackAware: c.RackAware, acksAll: c.AcksAllWhileUnconfirmed,
 		hosted: map[kafka.TopicPartition]*Partition{}, chilled: make(chan struct{}, 1),
@@ -100,11 +100,9 @@ func New(c Config) *Partitions {
 	return ps
 }
 
-// nowMs is what lag is measured by. It begins as the wall clock's time and does not
-// jump with it: after a step forward every follower would seem to lag at once.
-func (ps *Partitions) nowMs() int64 {
-	return ps.began.UnixMilli() + ps.clock.Now().Sub(ps.began).Milliseconds()
-}
+// nowMs is what lag is measured by. It does not jump with the wall clock: after a step
+// forward every follower would seem to lag at once.
+func (ps *Partitions) nowMs() int64 { return ps.steady.Ms(ps.clock.Now()) }
 
 // Lookup returns a partition that this broker hosts. Otherwise the wire error
 // says why there is none (ReplicaManager.getPartitionOrError):

@@ -95,9 +95,10 @@ var DefaultDirsTimes = DirsTimes{
 // is called or a file is touched; holding.mu while a log is opened or taken out, and
 // outside of the log's own.
 type Dirs struct {
-	o     DirsOptions
-	files *Files
-	dirs  []*directory
+	o      DirsOptions
+	steady clock.Steady
+	files  *Files
+	dirs   []*directory
 
 	mu       sync.RWMutex
 	holdings map[kafka.TopicPartition]*holding
@@ -164,7 +165,7 @@ type holding struct {
 // closes what was opened.
 func OpenDirs(o DirsOptions) (*Dirs, error) {
 	d := &Dirs{
-		o: o, files: NewFiles(o.FS, o.OpenFiles),
+		o: o, steady: clock.SteadyFrom(o.Clock.Now()), files: NewFiles(o.FS, o.OpenFiles),
 		holdings: map[kafka.TopicPartition]*holding{}, futures: map[kafka.TopicPartition]*holding{}, preferred: map[kafka.TopicPartition]*directory{},
 		rolled: map[*Log]bool{}, short: map[*Log]bool{},
 		cleaner:  cleanState{offsets: map[*directory]checkpoint.Offsets{}, busy: map[*Log]context.CancelFunc{}, failed: map[*Log]bool{}},
@@ -371,7 +372,7 @@ func (d *Dirs) logOptions(e *holding, topic kafka.TopicID, config LogConfig) Opt
 	return Options{
 		Partition: e.partition, TopicID: topic, Dir: d.o.FS.PathJoin(e.home.Path, e.name), Files: d.files, Config: config,
 		LogStart: e.start, RecoveryPoint: e.recovery, Clean: e.clean,
-		ProducerExpirationMs: d.tuning.Load().ProducerExpirationMs, JitterMs: jitter(config), NowMs: d.nowMs(),
+		ProducerExpirationMs: d.tuning.Load().ProducerExpirationMs, JitterMs: jitter(config), NowMs: d.wallMs(),
 		Logger: d.o.Logger, Rolled: d.noteRolled,
 		Failed:             func(l *Log, cause error) { d.logFailed(e, l, cause) },
 		LowerRecoveryPoint: func(_ *Log, to kafka.Offset) error { return d.lowerRecoveryPoint(e, to) },
@@ -387,7 +388,11 @@ func jitter(c LogConfig) int64 {
 	return 0
 }
 
-func (d *Dirs) nowMs() int64 { return d.o.Clock.Now().UnixMilli() }
+// wallMs is what the age of records is reckoned by, and goes into files.
+func (d *Dirs) wallMs() int64 { return d.o.Clock.Now().UnixMilli() }
+
+// nowMs is what this process waits by: it does not jump with the wall clock.
+func (d *Dirs) nowMs() int64 { return d.steady.Ms(d.o.Clock.Now()) }
 
 // Stored is a partition that a log directory holds.
 type Stored struct {

@@ -154,7 +154,7 @@ func (d *Dirs) cleanDirtiest(all context.Context) bool {
 		return false
 	}
 	defer d.doneCleaning(l)
-	c := &cleaning{l: l, nowMs: d.nowMs(), r: r, o: d.tuning.Load().Cleaner, pace: d.pace}
+	c := &cleaning{l: l, nowMs: d.wallMs(), r: r, o: d.tuning.Load().Cleaner, pace: d.pace}
 	from := d.o.Clock.Now()
 	before := l.Size()
 	end, replaced, err := c.clean(ctx)
@@ -193,7 +193,7 @@ func (d *Dirs) dirtiest(stop context.CancelFunc) (*holding, *Log, dirtyRange) {
 		if d.notCleanable(l) {
 			continue
 		}
-		r, err := l.dirty(d.cleaned(e), d.nowMs())
+		r, err := l.dirty(d.cleaned(e), d.wallMs())
 		if err != nil {
 			d.o.Logger.Error("what is to be compacted cannot be found out", "partition", e.partition.String(), "error", err)
 			continue

@@ -112,7 +112,7 @@ func (d *Dirs) retain(ctx context.Context) {
 		if err != nil {
 			continue // said when it was first found out
 		}
-		paths, err := l.deleteOld(d.nowMs())
+		paths, err := l.deleteOld(d.wallMs())
 		if err != nil {
 			continue // told to logFailed
 		}
@@ -128,7 +128,7 @@ func (d *Dirs) retain(ctx context.Context) {
 func (d *Dirs) expireProducers() {
 	for _, e := range d.listAll(nil) {
 		if l := e.log.Load(); l != nil {
-			l.ExpireProducers(d.nowMs())
+			l.ExpireProducers(d.wallMs())
 		}
 	}
 }

@@ -40,6 +40,26 @@ func Rest(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// Steady turns times into milliseconds since 1970 that go on evenly: the wall clock's
+// at the first of them, and what has passed since. Deadlines, ages and rates of things
+// that live in this process are reckoned by them, so that a wall clock that is set
+// ends no session. What is written down for another process, or compared with what was,
+// is in milliseconds of the wall clock. The zero value begins with the first time that
+// it is given; after that it is safe for concurrent use.
+type Steady struct{ began time.Time }
+
+// SteadyFrom returns a Steady that begins with a time.
+func SteadyFrom(began time.Time) Steady { return Steady{began} }
+
+// Ms is t, which has a monotonic reading as Now's times do; without one it is the wall
+// clock's.
+func (s *Steady) Ms(t time.Time) int64 {
+	if s.began.IsZero() {
+		s.began = t
+	}
+	return s.began.UnixMilli() + t.Sub(s.began).Milliseconds()
+}
+
 // System is the machine's clock.
 var System Clock = system{}
 

@@ -46,3 +46,13 @@ func TestRest(t *testing.T) {
 		}
 	})
 }
+
+func TestSteady(t *testing.T) {
+	began := time.UnixMilli(1_000)
+	var zero Steady
+	for name, s := range map[string]Steady{"from a time": SteadyFrom(began), "the zero value": zero} {
+		if first, later := s.Ms(began), s.Ms(began.Add(1500*time.Microsecond)); first != 1_000 || later != 1_001 {
+			t.Errorf("%s: %d and %d ms", name, first, later)
+		}
+	}
+}

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"kvorum/internal/clock"
 )
 
 // Quotas keeps the rates of all clients that have a quota. It is safe for
@@ -21,6 +23,7 @@ type Quotas struct {
 	limits atomic.Pointer[Limits]
 
 	mu     sync.Mutex
+	steady clock.Steady // rates do not see that a wall clock is set
 	owners map[owner]*usage
 	swept  int // entries that were left by the last sweep
 }
@@ -62,9 +65,9 @@ func (q *Quotas) Record(kind Kind, user, client string, value float64, now time.
 	if !ok {
 		return 0
 	}
-	nowMs := now.UnixMilli()
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	nowMs := q.steady.Ms(now)
 	u := q.usage(o, nowMs)
 	u.rate.record(q.window, value, nowMs)
 	wait := u.rate.throttle(q.window, bound, nowMs)
@@ -97,7 +100,8 @@ func (q *Quotas) Undo(kind Kind, user, client string, value float64, now time.Ti
 	if _, o, ok := q.limits.Load().find(kind, user, client); ok {
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		q.usage(o, now.UnixMilli()).rate.record(q.window, -value, now.UnixMilli())
+		nowMs := q.steady.Ms(now)
+		q.usage(o, nowMs).rate.record(q.window, -value, nowMs)
 	}
 }
 
@@ -125,9 +129,9 @@ func (q *Quotas) Mutate(user, client string, partitions int, strict bool, now ti
 	if !ok {
 		return 0, true
 	}
-	nowMs := now.UnixMilli()
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	nowMs := q.steady.Ms(now)
 	b := &q.usage(o, nowMs).bucket
 	if wait := b.throttle(q.window, bound, nowMs); strict && wait > 0 {
 		return wait, false
@@ -150,9 +154,9 @@ func (q *Quotas) Connect(ip netip.Addr, now time.Time) time.Duration {
 	if !ok {
 		return 0
 	}
-	nowMs := now.UnixMilli()
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	nowMs := q.steady.Ms(now)
 	r := &q.usage(owner{ip: ip}, nowMs).rate
 	r.record(q.window, 1, nowMs)
 	wait := r.throttle(q.window, bound, nowMs)
@@ -203,18 +207,19 @@ func (u *usage) idle(w Window, nowMs int64) bool {
 type Meter struct {
 	Window Window
 	Bound  float64 // a second
+	steady clock.Steady
 	rate   rate
 }
 
 // Record adds value and returns the time to wait until the rate is within the
 // bound again, at most the length of a sample (ConnectionQuotas).
 func (m *Meter) Record(value float64, now time.Time) time.Duration {
-	m.rate.record(m.Window, value, now.UnixMilli())
+	m.rate.record(m.Window, value, m.steady.Ms(now))
 	return m.Wait(now)
 }
 
 // Wait is the time until the rate is within the bound, at most the length of a
 // sample.
 func (m *Meter) Wait(now time.Time) time.Duration {
-	return min(m.rate.throttle(m.Window, m.Bound, now.UnixMilli()), m.Window.Length)
+	return min(m.rate.throttle(m.Window, m.Bound, m.steady.Ms(now)), m.Window.Length)
 }
