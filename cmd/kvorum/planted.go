@@ -1,4 +1,4 @@
-//go:build planted && linux
+//go:build planted && linux && (amd64 || arm64)
 
 package main
 
@@ -7,16 +7,23 @@ import (
 	"os"
 	"time"
 
+	"kvorum/internal/clock/jump"
 	"kvorum/internal/planted"
 	"kvorum/internal/vfs"
 	"kvorum/internal/vfs/powerloss"
 	"kvorum/quorum/raft"
 )
 
-// The program of the tests that take the power away (integration/robustness): its disk
-// keeps the journal KVORUM_POWERLOSS, and with KVORUM_FREEZE it syncs nothing now and
-// then for up to so long; KVORUM_PLANTED names a bug that it has.
+// The program of the tests that take the power away and set clocks
+// (integration/robustness): its disk keeps the journal KVORUM_POWERLOSS, and with
+// KVORUM_FREEZE it syncs nothing now and then for up to so long; its wall clock is off by what the file KVORUM_CLOCK says;
+// KVORUM_PLANTED names a bug that it has.
 func init() {
+	if path := os.Getenv("KVORUM_CLOCK"); path != "" {
+		if err := jump.Follow(path); err != nil {
+			log.Fatalf("KVORUM_CLOCK: %v", err)
+		}
+	}
 	if dir := os.Getenv("KVORUM_POWERLOSS"); dir != "" {
 		fs, err := powerloss.New(dir)
 		if err != nil {

@@ -45,7 +45,7 @@ func startSix(t *testing.T) *six {
 }
 
 // startSixOf starts nodes that run a binary ("" for this tree's), each under a command
-// of its own (nil for none).
+// of its own (nil for none), with more properties.
 func startSixOf(t *testing.T, binary string, under func(host int) []string, more map[string]string) *six {
 	t.Helper()
 	s := &six{t: t, ctx: t.Context(), network: network.New(t, sixNodes), random: rand.New(rand.NewPCG(uint64(number(t, "KVORUM_SEED", 1)), 4))}
@@ -60,11 +60,11 @@ func startSixOf(t *testing.T, binary string, under func(host int) []string, more
 	// Sessions are short: pauses and partitions are to outlast some, and not to take all
 	// the time.
 	timing := map[string]string{"broker.session.timeout.ms": "2000", "broker.heartbeat.interval.ms": "300"}
+	maps.Copy(timing, more)
 	q := cluster.StartKvorum(s.ctx, t, cluster.Options{Size: sixControllers, Binary: binary, Properties: timing, Places: places})
 	for _, c := range q.Controllers {
 		s.nodes = append(s.nodes, c.(*cluster.Node))
 	}
-	maps.Copy(timing, more)
 	brokers := q.StartKvorumBrokers(s.ctx, t, sixBrokers, timing)
 	s.nodes = append(s.nodes, brokers...)
 	var bootstrap []string
