@@ -50,6 +50,7 @@ func TestFaultsInDualWrite(t *testing.T) {
 	}{
 		{"a foreign write", f.foreignWrite},
 		{"the session expires", f.sessionExpires},
+		{"ZooKeeper is slow", f.zooKeeperSlow},
 		{"ZooKeeper is gone", f.zooKeeperGone},
 		{"a second migration", f.secondMigration},
 		{"a broker takes the claim", f.brokerTakesTheClaim},
@@ -143,6 +144,22 @@ func (f *faults) sessionExpires() {
 	})
 	f.between.set(0, false)
 	f.goesOn("while-cut-off")
+}
+
+// slowAnswer is short of the session's pings, and longer than everything that dual write
+// does for a topic takes otherwise.
+const slowAnswer = time.Second
+
+// zooKeeperSlow holds each of ZooKeeper's answers to the controllers up: the quorum decides
+// as ever, the status says how far ZooKeeper is behind, and it gets there.
+func (f *faults) zooKeeperSlow() {
+	f.between.slow(slowAnswer)
+	f.topic("while-slow")
+	p := f.status("a lag", func(p *progress.Progress) bool { return in(driver.DualWrite)(p) && p.Lag > 0 })
+	f.t.Logf("slow: %s, %d records behind", p.State, p.Lag)
+	inZooKeeper(f.ctx, f.t, f.z, "while-slow")
+	f.between.slow(0)
+	f.goesOn("while-slow")
 }
 
 // zooKeeperGone stops ZooKeeper itself, for the brokers too.

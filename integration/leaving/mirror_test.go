@@ -27,15 +27,16 @@ import (
 // patience is how long these tests wait for what must come.
 const patience = 20 * time.Second
 
-// relay stands between a client and ZooKeeper and cuts connections.
+// relay stands between a client and ZooKeeper, cuts connections and holds answers up.
 type relay struct {
 	address, target string
 	wait            sync.WaitGroup
 
 	mu     sync.Mutex
 	random *rand.Rand
-	every  int  // on average one answer in so many is lost, with its connection; 0 for none
-	shut   bool // nobody comes through
+	every  int           // on average one answer in so many is lost, with its connection; 0 for none
+	shut   bool          // nobody comes through
+	late   time.Duration // what each answer waits
 	open   []net.Conn
 	lost   int
 }
@@ -72,6 +73,20 @@ func (r *relay) set(every int, shut bool) {
 	}
 }
 
+// slow lets every answer wait.
+func (r *relay) slow(late time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.late = late
+}
+
+func (r *relay) holdUp() {
+	r.mu.Lock()
+	late := r.late
+	r.mu.Unlock()
+	time.Sleep(late) // the fault itself
+}
+
 func (r *relay) serve(c net.Conn) {
 	defer c.Close()
 	server, err := net.Dial("tcp", r.target)
@@ -96,6 +111,7 @@ func (r *relay) serve(c net.Conn) {
 		if err != nil || !first && r.lose() {
 			return
 		}
+		r.holdUp()
 		if _, err := c.Write(buffer[:n]); err != nil {
 			return
 		}
