@@ -37,12 +37,13 @@ func Run(seed uint64, plan Plan) (r Result) {
 }
 
 // Shrink takes faults out of a plan, and steps off its end, as long as the run
-// still breaks the same invariant. It runs
-// a plan of n faults some n + n log n times.
+// still breaks the same invariant. It runs a plan of n faults some n + n log n times.
 func Shrink(seed uint64, plan Plan, broken string) Plan {
 	breaks := func(p Plan) bool { return Run(seed, p).Broken == broken }
 	for i, f := range plan.Faults {
-		if cut := (Plan{Steps: f.At, Limit: f.At, Resume: plan.Resume, Deaths: plan.Deaths, Faults: plan.Faults[:i]}); breaks(cut) {
+		cut := plan
+		cut.Steps, cut.Limit, cut.Faults = f.At, f.At, plan.Faults[:i]
+		if breaks(cut) {
 			plan = cut
 			break
 		}
