@@ -6,10 +6,9 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"kvorum/broker/peerlog"
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog/image"
-	"kvorum/protocol/batch"
-	"kvorum/protocol/errors"
 )
 
 // Where no controller answers, the other brokers may know more of the metadata log
@@ -79,28 +78,13 @@ func (c *fetchCore) stepPeer(nowMs int64, ev fetchAnswered, out *fetchEffects) {
 	}
 }
 
-// fromPeer returns the whole batches of an answer that follow the stored log and are
-// committed; nil if there are none, or if the answer contradicts this log.
+// fromPeer is what a peer's answer adds to the stored log, nil for nothing.
 func (c *fetchCore) fromPeer(resp *kmsg.FetchResponse) []byte {
-	if resp.ErrorCode != 0 || len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
-		return nil
+	data, after := peerlog.Take(resp, kafka.EpochOffset{Offset: c.end, Epoch: c.lastEpoch})
+	if data != nil {
+		c.epoch = max(c.epoch, after.Epoch)
 	}
-	part := &resp.Topics[0].Partitions[0]
-	if errors.Code(part.ErrorCode) != errors.None || part.DivergingEpoch.EndOffset >= 0 {
-		return nil
-	}
-	end, epoch, size := c.end, c.lastEpoch, 0
-	for v, err := range batch.All(part.RecordBatches) {
-		if err != nil || v.BaseOffset() != end || v.Epoch() < epoch || v.EndOffset() > kafka.Offset(part.HighWatermark) || v.CheckCRC() != nil {
-			break
-		}
-		end, epoch, size = v.EndOffset(), v.Epoch(), size+v.Size()
-	}
-	if size == 0 {
-		return nil
-	}
-	c.epoch = max(c.epoch, epoch)
-	return part.RecordBatches[:size:size]
+	return data
 }
 
 // peerAddresses are the listeners of the other brokers that an image knows, by the

@@ -324,7 +324,7 @@ func (b *broker) fetchMetadata() {
 	}
 	call, from, c := b.metadataWait.begin(b.w.now), b.replay.NextOffset(), b.someController()
 	registered := b.epoch != kafka.NoBrokerEpoch
-	if from != b.metadataEnd() {
+	if from != b.metadataEnd().Offset {
 		panic("sim: the replay is not where the disk is")
 	}
 	life := b.lives
@@ -341,13 +341,13 @@ func (b *broker) fetchMetadata() {
 	})
 }
 
-func (b *broker) metadataEnd() kafka.Offset {
-	if len(b.metadata) == 0 {
-		return 0
-	}
-	var end kafka.Offset
-	for v := range batch.All(b.metadata[len(b.metadata)-1]) {
-		end = v.EndOffset()
+// metadataEnd is the end of what the disk has, and the epoch of its last batch.
+func (b *broker) metadataEnd() kafka.EpochOffset {
+	end := kafka.EpochOffset{Epoch: kafka.NoEpoch}
+	if n := len(b.metadata); n > 0 {
+		for v := range batch.All(b.metadata[n-1]) {
+			end = kafka.EpochOffset{Offset: v.EndOffset(), Epoch: v.Epoch()}
+		}
 	}
 	return end
 }

@@ -15,7 +15,7 @@ type Coverage map[string]int
 var Events = []string{
 	"acknowledged", "active controller", "all lost power", "append refused by the state machine", "broker killed", "broker lost power", "broker paused", "clock jumped",
 	"controlled shutdown", "controller killed", "controllers all gone", "dial refused", "dial unanswered", "divergence told", "duplicate recognised", "everything killed", "fenced on proof of death", "follower truncated",
-	"ISR change proposed", "leader began", "looked dead", "message delayed", "message lost on a cut link", "message outlived its sender", "metadata from a peer", "min ISR changed", "partition flushed", "partitioned", "preferred leaders asked for",
+	"ISR change proposed", "leader began", "looked dead", "message delayed", "message lost on a cut link", "message outlived its sender", "metadata from a peer", "min ISR changed", "partition flushed", "partitioned", "peer's answer damaged", "peer of another cluster", "peer of another history", "peer with uncommitted metadata", "preferred leaders asked for",
 	"produce refused under min ISR", "produce retried", "proposal lost", "raft election", "segment torn", "served from the last image", "zombie leader appended",
 }
 

@@ -3,8 +3,6 @@ package sim
 import (
 	"fmt"
 
-	"kvorum/internal/kafka"
-	"kvorum/protocol/batch"
 	"kvorum/quorum"
 )
 
@@ -73,37 +71,4 @@ func (w *World) slander(b *broker) (end func()) {
 	b.slandered++
 	b.hangUp()
 	return func() { b.slandered-- }
-}
-
-// peerMetadata asks another broker for the metadata log behind what the disk has, as
-// one does that reaches no controller.
-func (b *broker) peerMetadata() {
-	peer := b.w.brokers[b.w.rnd.IntN(brokerCount)]
-	if peer == b {
-		return
-	}
-	call, from, life := b.metadataWait.begin(b.w.now), b.replay.NextOffset(), b.lives
-	b.w.send(b.node(), peer.node(), func() {
-		data := peer.metadataFrom(from)
-		b.w.send(peer.node(), b.node(), func() {
-			if b.lives == life && b.metadataWait.done(call) && len(data) > 0 {
-				b.w.event("metadata from a peer")
-				b.takeMetadata(data, false)
-			}
-		})
-	})
-}
-
-// metadataFrom are the stored batches from an offset on, at which one begins or the
-// log ends. What a broker stores is committed.
-func (b *broker) metadataFrom(from kafka.Offset) []byte {
-	var out []byte
-	for _, data := range b.metadata {
-		for v := range batch.All(data) {
-			if v.BaseOffset() >= from {
-				out = append(out, v...)
-			}
-		}
-	}
-	return out
 }

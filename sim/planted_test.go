@@ -29,6 +29,10 @@ var focus = map[planted.Bug][]FaultKind{
 	planted.ProofFromSilence:       {LosePower, Slander, CutOneWay, KillBroker},
 	planted.OneRefusal:             {KillBroker, Slander, LosePower},
 	planted.ForgetHeldBack:         {LoseAllPower, KillEverything, ElectController, KillController, PauseController},
+	planted.TakeUncommitted:        {KillControllers, KillBroker, SlowDown},
+	planted.TakeDamaged:            {KillControllers, KillBroker, SlowDown},
+	planted.GiveToStrangers:        {KillControllers, KillBroker, SlowDown},
+	planted.GiveAnotherHistory:     {KillControllers, KillBroker, SlowDown},
 }
 
 // proofs are the bugs of fencing on proof of death, without which they cannot show.

@@ -28,7 +28,8 @@ const epochMs = 1_700_000_000_000
 type World struct {
 	seed uint64
 	rnd  *rand.Rand
-	now  int64 // in ms, never back; brokers' wall clocks may be off by their skew
+	odd  *rand.Rand // of the peers that are not what they should be
+	now  int64      // in ms, never back; brokers' wall clocks may be off by their skew
 	step int
 	plan Plan
 	next int // of plan.Faults, not begun
@@ -83,7 +84,7 @@ func (w *World) tell(format string, args ...any) {
 
 // New makes the world of a seed and a plan: formatted disks, nothing started.
 func New(seed uint64, plan Plan) *World {
-	w := &World{seed: seed, rnd: rand.New(rand.NewPCG(seed, 1)), now: epochMs, plan: plan,
+	w := &World{seed: seed, rnd: rand.New(rand.NewPCG(seed, 1)), odd: rand.New(rand.NewPCG(seed, 4)), now: epochMs, plan: plan,
 		group:    testlog.NewGroup(kafka.LeaderEpoch(seed%3), 100, 101, 102),
 		requests: map[uint64]*controllerRequest{}, truth: newTruth(), coverage: Coverage{}}
 	w.group.SetFaults(testlog.Faults{AnyBase: planted.Is(planted.StaleControllerCommits)})

@@ -59,8 +59,8 @@ var rooms = map[string][]string{
 	// package, which the top level has no room for.
 	"broker/kvorumtest":      {"admin", "internal/server", "metadatalog", "metadatalog/image", "quorum/controller"},
 	"broker/coordinator":     {"broker/group", "broker/txn"},
-	"broker/handler":         {"broker", "broker/coordinator", "broker/group", "broker/replica", "broker/storage", "broker/storage/producer", "broker/txn", "listener", "metadatalog/describe", "metadatalog/image", "protocol", "security"},
-	"broker":                 {"broker/coordinator", "broker/group", "broker/handler", "broker/incarnation", "broker/replica", "broker/storage", "broker/storage/producer", "broker/txn", "listener", "listener/quota", "metadatalog/image", "metadatalog/replay", "metadatalog", "protocol", "security", "snapshot"},
+	"broker/handler":         {"broker", "broker/coordinator", "broker/group", "broker/peerlog", "broker/replica", "broker/storage", "broker/storage/producer", "broker/txn", "listener", "metadatalog/describe", "metadatalog/image", "protocol", "security"},
+	"broker":                 {"broker/coordinator", "broker/group", "broker/handler", "broker/incarnation", "broker/peerlog", "broker/replica", "broker/storage", "broker/storage/producer", "broker/txn", "listener", "listener/quota", "metadatalog/image", "metadatalog/replay", "metadatalog", "protocol", "security", "snapshot"},
 	"migration":              {"migration/brokerconfig", "migration/convert", "migration/znode", "metadatalog/image", "metadatalog/replay", "protocol"},
 	"migration/brokerconfig": {"metadatalog/image"}, // a broker's server.properties, for plan and command alike
 	"migration/convert":      {"migration/znode", "metadatalog/image"},
@@ -86,6 +86,8 @@ var rooms = map[string][]string{
 	"broker/replica/core": {},
 	// The rules of a start, which the simulator goes by, too.
 	"broker/incarnation": {},
+	// So are the rules for metadata from other brokers: one asks, one answers.
+	"broker/peerlog": {},
 	// What a partition's log knows of its producers is decided by values alone, and
 	// the small text files of a log directory are formats: both are read without
 	// segments and threads around them.

@@ -12,7 +12,7 @@ import (
 // million and simulated.
 var pure = []string{
 	"metadatalog/record", "metadatalog/image", "config", "quorum/controller",
-	"broker/group", "broker/txn", "broker/replica/core", "broker/storage/producer", "broker/incarnation", "security",
+	"broker/group", "broker/txn", "broker/replica/core", "broker/storage/producer", "broker/incarnation", "broker/peerlog", "security",
 	"migration/brokerconfig", "migration/convert", "migration/driver", "migration/progress", "migration/znode", "migration/zkbroker/control",
 }
 

@@ -67,6 +67,14 @@ const (
 	// ForgetHeldBack lets a new controller know nothing of the elections that its
 	// predecessor held back.
 	ForgetHeldBack
+	// TakeUncommitted takes metadata from a peer that its high watermark does not cover.
+	TakeUncommitted
+	// TakeDamaged takes it without a look at its checksum.
+	TakeDamaged
+	// GiveToStrangers answers a broker of another cluster.
+	GiveToStrangers
+	// GiveAnotherHistory answers one whose log this one's is no continuation of.
+	GiveAnotherHistory
 	// Bugs is their number.
 	Bugs
 )
@@ -75,7 +83,8 @@ var names = [...]string{"none", "commit under min ISR", "forget the proposed ISR
 	"never cut", "ignore broker epochs", "admit a fenced broker", "ignore the partition epoch", "an unclean broker stays",
 	"eligible for ever", "the same epoch again", "forget producers", "flush nothing", "trust the tail", "a stale controller commits",
 	"resume after a power loss", "resume a leaving broker", "serve unregistered",
-	"proof from silence", "one refusal is proof", "forget elections that are held back"}
+	"proof from silence", "one refusal is proof", "forget elections that are held back",
+	"take uncommitted metadata from a peer", "take damaged metadata from a peer", "give metadata to a stranger", "give metadata of another history"}
 
 // String is the bug's name.
 func (b Bug) String() string { return names[b] }
