@@ -102,24 +102,35 @@ func (l *load) end(ctx context.Context, t *testing.T, c *Cluster, topic string) 
 }
 
 // readBack reads a topic to its end, and counts how often each number is there.
-func readBack(ctx context.Context, t *testing.T, c *Cluster, topic string) map[uint64]int {
+func readBack(ctx context.Context, t *testing.T, c *Cluster, topic string, opts ...kgo.Opt) map[uint64]int {
 	t.Helper()
-	reader := c.Client(t, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	reader := c.Client(t, append(opts, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.KeepControlRecords())...)
 	ends, err := kadm.NewClient(reader).ListEndOffsets(ctx, topic)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var left int64
-	ends.Each(func(o kadm.ListedOffset) { left += o.Offset })
+	left := map[int32]int64{} // the ends of the partitions that are not read to there yet
+	ends.Each(func(o kadm.ListedOffset) {
+		if o.Offset > 0 {
+			left[o.Partition] = o.Offset
+		}
+	})
 	seen := map[uint64]int{}
 	ctx, cancel := context.WithTimeout(ctx, 2*patience)
 	defer cancel()
-	for left > 0 {
+	for len(left) > 0 {
 		fetches := reader.PollFetches(ctx)
 		if ctx.Err() != nil {
-			t.Fatalf("%d records were not read", left)
+			t.Fatalf("%s was not read up to %v", topic, left)
 		}
-		fetches.EachRecord(func(r *kgo.Record) { left--; seen[binary.BigEndian.Uint64(r.Value)]++ })
+		fetches.EachRecord(func(r *kgo.Record) {
+			if !r.Attrs.IsControl() { // the end of a transaction
+				seen[binary.BigEndian.Uint64(r.Value)]++
+			}
+			if end, ok := left[r.Partition]; ok && r.Offset+1 >= end {
+				delete(left, r.Partition)
+			}
+		})
 	}
 	return seen
 }

@@ -164,10 +164,12 @@ func createTopic(ctx context.Context, t *testing.T, adm *kadm.Client, name strin
 // in ZooKeeper mode are migrated to three of kvorum's controllers under load, the
 // active one is killed in dual write, the brokers are restarted in KRaft mode, the
 // migration is finalized, and kvorum's brokers take the directories over one by one,
-// until no Java is left. No client is restarted.
+// until no Java is left. No client is restarted; a transactional one ends with the
+// first of Apache's brokers.
 func TestMigrate(t *testing.T) {
 	ctx := t.Context()
-	c := StartWith(ctx, t, 3, map[string]string{"offsets.topic.replication.factor": "3", "offsets.topic.num.partitions": "5", "min.insync.replicas": "2"})
+	c := StartWith(ctx, t, 3, map[string]string{"offsets.topic.replication.factor": "3", "offsets.topic.num.partitions": "5", "min.insync.replicas": "2",
+		"transaction.state.log.replication.factor": "3", "transaction.state.log.num.partitions": "5", "transaction.state.log.min.isr": "2"})
 	c.Fill(ctx, t, 12)
 	adm := kadm.NewClient(c.Client(t, kgo.MetadataMinAge(50*time.Millisecond)))
 	if _, err := adm.CreateTopic(ctx, 3, 3, nil, "load"); err != nil {
@@ -180,7 +182,7 @@ func TestMigrate(t *testing.T) {
 	t.Cleanup(z.Close)
 	before := describe(ctx, t, adm)
 	maps.Copy(before, describeACLs(ctx, t, c.Brokers[0].Listener))
-	w, follower := startWriter(t, c, "load"), startFollower(t, c, "load")
+	w, follower, x := startWriter(t, c, "load"), startFollower(t, c, "load"), startTransactions(ctx, t, c, adm)
 	phase := func(name string, began time.Time) {
 		t.Logf("%-40s %8v, longest gap of the producer %v", name, time.Since(began).Round(time.Millisecond), w.gap().Round(time.Millisecond))
 	}
@@ -215,6 +217,7 @@ func TestMigrate(t *testing.T) {
 		c.inKRaftMode(ctx, t, i+1)
 	}
 	phase("two brokers restarted in KRaft mode", began)
+	x.finish(t) // kvorum's brokers have no coordinator of transactions
 	began = time.Now()
 	c.takeOver(ctx, t, adm, 0) // straight from ZooKeeper mode
 	phase("one broker taken over", began)
@@ -248,6 +251,7 @@ func TestMigrate(t *testing.T) {
 	same(t, before, after)
 	w.check(ctx, t, c, "load")
 	follower.check(ctx, t, w.written)
+	x.check(ctx, t, c)
 }
 
 // finalized restarts a controller without the migration.
