@@ -58,6 +58,7 @@ var special = map[string]struct{ base, value string }{
 	"allow.everyone.if.no.acl.found":   {authorizing, "true"},
 	"delegation.token.max.lifetime.ms": {authorizing, "7"},
 	"delegation.token.expiry.time.ms":  {authorizing, "7"},
+	"kvorum.migration.start":           {migrating, "command"},
 	"inter.broker.listener.name":       {replace(both, "listeners", "CONTROLLER://localhost:9093,PLAINTEXT://localhost:9092,OTHER://localhost:9094") + "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,OTHER:PLAINTEXT\n", "OTHER"},
 	"kvorum.metrics.listener":          {both, "127.0.0.1:9999"},
 	"kvorum.raft.listener":             {both, "127.0.0.1:9998"},

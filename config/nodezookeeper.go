@@ -19,6 +19,8 @@ type Migration struct {
 	Secret string
 	// Listener is the name of the brokers' listener for requests of controllers.
 	Listener string
+	// OnCommand says that the controllers wait for kvorum migrate start.
+	OnCommand bool
 }
 
 // zooKeeper reads whether the cluster leaves ZooKeeper, and how.
@@ -45,6 +47,7 @@ func (p *nodeParser) zooKeeper(n *Node) {
 		DigestFile: p.value("kvorum.zookeeper.digest.file").Text,
 		Secret:     p.value("password.encoder.secret").Text,
 		Listener:   n.InterBrokerListener,
+		OnCommand:  p.value("kvorum.migration.start").Text == "command",
 	}
 	if m.Listener == "" { // named after its protocol, as Kafka does
 		m.Listener = p.value("security.inter.broker.protocol").Text

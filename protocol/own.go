@@ -111,6 +111,7 @@ const (
 	ResumeMigration   MigrationAction = iota // look again where a stopped migration stands
 	FinalizeMigration                        // end it; there is no way back
 	RollBackMigration                        // give ZooKeeper back to its brokers
+	StartMigration                           // begin it, where that waits for a person
 )
 
 // AlterMigrationRequest asks the active controller to do something with the migration.

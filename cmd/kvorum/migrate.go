@@ -23,11 +23,12 @@ cluster with KRaft controllers of Apache's are below "kraft".
 
 Plan and preflight read it and change nothing. The controllers carry the migration
 out by themselves when they and the brokers are started with the keys that the plan
-names; status says where it stands, and finalize and rollback end it.`
+names, or, with kvorum.migration.start=command, when start is called then; status
+says where it stands, and finalize and rollback end it.`
 
 func migrateCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "migrate", Short: "Take a cluster away from ZooKeeper", Long: migrateLong, Args: cobra.NoArgs, RunE: needSubcommand}
-	cmd.AddCommand(migratePlan(), migratePreflight(), migrateBrokerConfig(), migrateStatus(), migrateVerify(), migrateExport(), migrateResume(), migrateFinalize(), migrateRollback(), migrateRestore(), migrateKRaft())
+	cmd.AddCommand(migratePlan(), migratePreflight(), migrateBrokerConfig(), migrateStart(), migrateStatus(), migrateVerify(), migrateExport(), migrateResume(), migrateFinalize(), migrateRollback(), migrateRestore(), migrateKRaft())
 	return cmd
 }
 

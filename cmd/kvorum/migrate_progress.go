@@ -135,8 +135,8 @@ func printProgress(cmd *cobra.Command, out *output, p *migrating.Progress) error
 }
 
 // migrateAlter is a command that changes something; it says what before it does it.
-// first, if not nil, is done before.
-func migrateAlter(use, short, long string, action protocol.MigrationAction, does func(*migrating.Progress) string, first func(*cobra.Command, *migrating.Progress) error) *cobra.Command {
+// first, if not nil, is done between the two; it changes nothing unless execute says so.
+func migrateAlter(use, short, long string, action protocol.MigrationAction, does func(*migrating.Progress) string, first func(cmd *cobra.Command, p *migrating.Progress, controllers string, execute bool) error) *cobra.Command {
 	var m controllerFlags
 	var execute bool
 	cmd := &cobra.Command{
@@ -151,14 +151,14 @@ func migrateAlter(use, short, long string, action protocol.MigrationAction, does
 				return unhealthyError(err.Error())
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "The migration is in state %s, brokers in ZooKeeper mode: %s, in KRaft mode: %s.\n%s\n", p.State, migrating.List(p.ZooKeeperMode), migrating.List(p.KRaftMode), does(p))
+			if first != nil {
+				if err := first(cmd, p, m.bootstrap, execute); err != nil {
+					return err
+				}
+			}
 			if !execute {
 				fmt.Fprintln(cmd.OutOrStdout(), "Nothing was changed: --execute does it.")
 				return nil
-			}
-			if first != nil {
-				if err := first(cmd, p); err != nil {
-					return err
-				}
 			}
 			began := time.Now()
 			if err := admin.AlterMigration(cmd.Context(), m.bootstrap, action, m.timeout); err != nil {
@@ -184,8 +184,8 @@ func migrateFinalize() *cobra.Command {
 		"Finalize ends the migration when all brokers are in KRaft mode and ZooKeeper holds\neverything. After it only kvorum migrate\nrestore goes back, with everything stopped. It first keeps what ZooKeeper holds in a new\nfile (--export), as kvorum migrate export does.",
 		protocol.FinalizeMigration, func(p *migrating.Progress) string {
 			return "Finalize commits POST_MIGRATION: from then on nothing is written to ZooKeeper; after it only kvorum migrate restore goes back, with everything stopped."
-		}, func(cmd *cobra.Command, p *migrating.Progress) error {
-			if without || p.State == driver.KRaft.String() {
+		}, func(cmd *cobra.Command, p *migrating.Progress, _ string, execute bool) error {
+			if !execute || without || p.State == driver.KRaft.String() {
 				return nil
 			}
 			return f.keep(cmd, p, file)

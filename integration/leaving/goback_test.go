@@ -189,12 +189,33 @@ var wayBacks = []struct {
 	}},
 }
 
-// dualWrite restarts all brokers with the keys of the migration, and waits.
+// dualWrite restarts all brokers with the keys of the migration, and starts it by
+// command.
 func (b *wayBack) dualWrite() {
 	b.t.Helper()
+	secret := filepath.Join(b.t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte(Secret), 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+	start := []string{"start", "--execute", "--password-encoder-secret-file", secret}
 	for i := range b.c.Brokers {
+		if i == 2 {
+			if out, err := b.migrate(start...); err == nil || !strings.Contains(out, "the brokers [3] have not registered") {
+				b.t.Errorf("a start before the last broker has registered: %v: %s", err, out)
+			}
+		}
 		b.c.Migrate(b.ctx, b.t, b.q, i)
 	}
+	b.status("every broker", in(driver.WaitForStart))
+	active := b.q.Controllers[b.q.Active(b.ctx, b.t)]
+	active.Kill()
+	b.status("every broker, with another controller", in(driver.WaitForStart))
+	if s, err := b.z.Look(b.ctx); err != nil || znode.Decode(s).Controller.Value.KRaftEpoch >= 0 {
+		b.t.Errorf("ZooKeeper is claimed before anybody has said so: %v", err)
+	}
+	active.Start(b.t)
+	active.WaitReady(b.ctx, b.t)
+	b.t.Logf("start says: %s", b.must(start...))
 	b.status("dual write", in(driver.DualWrite))
 }
 
@@ -218,7 +239,7 @@ func TestGoBack(t *testing.T) {
 			}
 			t.Cleanup(z.Close)
 			w := startWriter(t, c, "load")
-			q := c.Controllers(ctx, t, 3, nil)
+			q := c.Controllers(ctx, t, 3, map[string]string{"kvorum.migration.start": "command"})
 			b := &wayBack{commands: commands{ctx, t, q}, c: c, z: z}
 			phase.to(b)
 			t.Logf("%s: longest gap of the producer so far %v", phase.name, w.gap())

@@ -30,7 +30,7 @@ func openMigration(m *config.Migration, meta *nodedir.MetaProperties, appendTo f
 		return nil, err
 	}
 	return run.New(run.Config{
-		Node: meta.NodeID, ClusterID: meta.ClusterID, ZooKeeper: zooKeeper, Secret: m.Secret, Listener: m.Listener,
+		Node: meta.NodeID, ClusterID: meta.ClusterID, ZooKeeper: zooKeeper, Secret: m.Secret, Listener: m.Listener, OnCommand: m.OnCommand,
 		Append: appendTo, Log: logger,
 	})
 }

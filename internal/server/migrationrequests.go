@@ -85,6 +85,8 @@ func alterMigration(ctx context.Context, r *run.Runner, req *protocol.AlterMigra
 	switch req.Action {
 	case protocol.ResumeMigration:
 		r.Resume()
+	case protocol.StartMigration:
+		err = r.Start(ctx)
 	case protocol.FinalizeMigration:
 		err = r.Finalize(ctx)
 	case protocol.RollBackMigration:

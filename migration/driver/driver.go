@@ -11,11 +11,13 @@ import (
 // State is where a controller's part in the migration stands.
 type State int8
 
-// The states; their strings are Apache's names, but for the last three.
+// The states; their strings are Apache's names, but for WaitForStart and the last
+// three.
 const (
 	Inactive         State = iota // another controller leads
 	WaitForQuorum                 // some controller of the quorum is not ready
 	WaitForBrokers                // some broker has not registered in ZooKeeper mode
+	WaitForStart                  // a person has not said yet that it may begin
 	BecomeController              // ZooKeeper is being claimed
 	Copying                       // the migration transaction is being written
 	Syncing                       // the whole image is being written to ZooKeeper
@@ -29,7 +31,7 @@ const (
 // String is the name of the state.
 func (s State) String() string {
 	return [...]string{
-		"INACTIVE", "WAIT_FOR_CONTROLLER_QUORUM", "WAIT_FOR_BROKERS", "BECOME_CONTROLLER",
+		"INACTIVE", "WAIT_FOR_CONTROLLER_QUORUM", "WAIT_FOR_BROKERS", "WAIT_FOR_START", "BECOME_CONTROLLER",
 		"ZK_MIGRATION", "SYNC_KRAFT_TO_ZK", "DUAL_WRITE", "KRAFT_MODE", "STOPPED", "ROLLING_BACK", "ROLLED_BACK",
 	}[s]
 }
@@ -51,6 +53,8 @@ type Driver struct {
 	claimed   bool // ZooKeeper is ours since this leadership began
 	busy      bool // an Action is unanswered
 	waiting   bool // a Retry is on its way
+	onCommand bool // ZooKeeper is not claimed before a person says so
+	started   bool // who has, in this leadership
 	leaving   bool // a person has asked to go back
 	over      bool // and that from Stopped: whoever else has claimed ZooKeeper is to go
 	retry     time.Duration
@@ -87,7 +91,7 @@ func (d *Driver) Status() Status {
 func (d *Driver) Step(e Event) []Effect {
 	switch e := e.(type) {
 	case Elected:
-		*d = Driver{state: WaitForQuorum, epoch: e.Epoch, log: d.log}
+		*d = Driver{state: WaitForQuorum, epoch: e.Epoch, log: d.log, onCommand: e.OnCommand}
 	case Deposed:
 		*d = Driver{log: d.log}
 	case Committed:
@@ -97,6 +101,12 @@ func (d *Driver) Step(e Event) []Effect {
 			return nil
 		}
 		d.waiting = false
+	case Start:
+		if e.Epoch != d.epoch {
+			return nil
+		}
+		d.started = true
+		d.waiting = d.waiting && d.state != WaitForStart
 	case RollBack:
 		if e.Epoch != d.epoch {
 			return nil
@@ -140,7 +150,7 @@ func (d *Driver) done(e Done) []Effect {
 		return d.later(min(max(2*d.retry, firstRetry), lastRetry))
 	}
 	switch d.state {
-	case WaitForBrokers:
+	case WaitForBrokers, WaitForStart:
 		d.zookeeper, d.looked = e.ZooKeeper, true
 	case BecomeController:
 		d.claimed = true
@@ -195,6 +205,10 @@ func (d *Driver) next() []Effect {
 
 // approach goes up to the claim.
 func (d *Driver) approach() []Effect {
+	look := WaitForBrokers
+	if d.state == WaitForStart {
+		look = WaitForStart // who looks again stands where it stood
+	}
 	d.state = WaitForQuorum
 	if d.log.State == None {
 		return nil // the log's first records are not committed yet, or it is not to migrate
@@ -202,20 +216,34 @@ func (d *Driver) approach() []Effect {
 	if d.log.State == PreMigration && len(d.log.Unready) > 0 {
 		return nil
 	}
-	d.state = WaitForBrokers
 	if !d.looked {
-		return d.act(WaitForBrokers, Look)
+		return d.act(look, Look)
 	}
+	d.state = WaitForBrokers
 	if reason := d.contradiction(); reason != "" {
 		d.stop(reason)
 		return nil
 	}
 	if d.log.State == PreMigration && len(d.awaited()) > 0 {
-		d.looked = false // brokers may come and go in ZooKeeper
-		d.waiting = true
-		return []Effect{RetryIn{After: lookAgain, Epoch: d.epoch}}
+		return d.lookAgain()
+	}
+	if d.toBeStarted() {
+		d.state = WaitForStart
+		return d.lookAgain()
 	}
 	return d.act(BecomeController, Claim)
+}
+
+// lookAgain waits: brokers may come and go in ZooKeeper.
+func (d *Driver) lookAgain() []Effect {
+	d.looked, d.waiting = false, true
+	return []Effect{RetryIn{After: lookAgain, Epoch: d.epoch}}
+}
+
+// toBeStarted reports whether a person has to say first that ZooKeeper may be claimed.
+// What a controller before has claimed has no controller but us: that goes on.
+func (d *Driver) toBeStarted() bool {
+	return d.onCommand && !d.started && d.log.State == PreMigration && !d.zookeeper.held()
 }
 
 // contradiction says how ZooKeeper and the log belong to different migrations. Apache

@@ -168,3 +168,61 @@ func TestRollBack(t *testing.T) {
 		}
 	}
 }
+
+// TestStart: with OnCommand ZooKeeper is looked at again and again, and claimed when a
+// person says so and every broker is there; what a controller before has claimed is
+// claimed at once.
+func TestStart(t *testing.T) {
+	free := driver.ZooKeeper{Migration: znode.NoMigration, HasController: true, Controller: byBroker, Brokers: brokers}
+	more := driver.ZooKeeper{Migration: znode.NoMigration, HasController: true, Controller: byBroker, Brokers: []kafka.BrokerID{1, 2, 3, 4}}
+	held := driver.ZooKeeper{Migration: claimed, HasController: true, Controller: byKRaft, Brokers: brokers}
+	again := []driver.Effect{driver.RetryIn{After: 500 * time.Millisecond, Epoch: 7}}
+	type step struct {
+		event driver.Event
+		want  []driver.Effect
+		state driver.State
+	}
+	begin := []step{
+		{driver.Elected{Epoch: 7, OnCommand: true}, action(driver.Look), driver.WaitForBrokers},
+		{driver.Done{Epoch: 7, ZooKeeper: free}, again, driver.WaitForStart},
+		{driver.Retry{Epoch: 7}, action(driver.Look), driver.WaitForStart},
+	}
+	for name, steps := range map[string][]step{
+		"while it looks": {
+			{driver.Start{Epoch: 6}, nil, driver.WaitForStart},
+			{driver.Start{Epoch: 7}, nil, driver.WaitForStart},
+			{driver.Done{Epoch: 7, ZooKeeper: free}, action(driver.Claim), driver.BecomeController},
+		},
+		"between two looks": {
+			{driver.Done{Epoch: 7, ZooKeeper: free}, again, driver.WaitForStart},
+			{driver.Start{Epoch: 7}, action(driver.Look), driver.WaitForStart},
+			{driver.Done{Epoch: 7, Failed: true}, []driver.Effect{driver.RetryIn{After: 100 * time.Millisecond, Epoch: 7}}, driver.WaitForStart},
+			{driver.Retry{Epoch: 7}, action(driver.Look), driver.WaitForStart},
+			{driver.Done{Epoch: 7, ZooKeeper: free}, action(driver.Claim), driver.BecomeController},
+		},
+		"a broker comes": {
+			{driver.Done{Epoch: 7, ZooKeeper: more}, again, driver.WaitForBrokers},
+			{driver.Start{Epoch: 7}, nil, driver.WaitForBrokers},
+			{driver.Retry{Epoch: 7}, action(driver.Look), driver.WaitForBrokers},
+			{driver.Done{Epoch: 7, ZooKeeper: more}, again, driver.WaitForBrokers},
+		},
+		"another controller begins": {
+			{driver.Deposed{}, nil, driver.Inactive},
+			{driver.Elected{Epoch: 9, OnCommand: true}, []driver.Effect{driver.Action{Kind: driver.Look, Epoch: 9}}, driver.WaitForBrokers},
+			{driver.Done{Epoch: 9, ZooKeeper: held}, []driver.Effect{driver.Action{Kind: driver.Claim, Epoch: 9}}, driver.BecomeController},
+		},
+		"back": {
+			{driver.RollBack{Epoch: 7}, nil, driver.WaitForStart},
+			{driver.Done{Epoch: 7, ZooKeeper: free}, action(driver.GiveBack), driver.RollingBack},
+		},
+	} {
+		var d driver.Driver
+		d.Step(driver.Committed{Log: ready(driver.PreMigration, 4)})
+		for i, s := range append(begin[:len(begin):len(begin)], steps...) {
+			if got := d.Step(s.event); !reflect.DeepEqual(got, s.want) || d.Status().State != s.state {
+				t.Errorf("%s, %d: %+v gives %+v in %v, want %+v in %v", name, i, s.event, got, d.Status().State, s.want, s.state)
+				break
+			}
+		}
+	}
+}

@@ -52,7 +52,11 @@ type Event interface{ event() }
 // Elected says that this controller leads the quorum at an epoch. Given again for the
 // same epoch it lets a Stopped driver look again where things stand, when a person
 // has put them in order.
-type Elected struct{ Epoch kafka.LeaderEpoch }
+type Elected struct {
+	Epoch kafka.LeaderEpoch
+	// OnCommand says that ZooKeeper is not claimed before Start.
+	OnCommand bool
+}
 
 // Deposed says that it leads no longer.
 type Deposed struct{}
@@ -62,6 +66,10 @@ type Committed struct{ Log Log }
 
 // Retry says that the time of a RetryIn is over.
 type Retry struct{ Epoch kafka.LeaderEpoch }
+
+// Start says that a person wants the migration to begin; it is forgotten with the
+// leadership. One that begins by itself, or has begun, goes on as it would.
+type Start struct{ Epoch kafka.LeaderEpoch }
 
 // RollBack says that a person wants to go back to ZooKeeper: nothing else is begun
 // from now on. A Stopped driver begins with it, too.
@@ -85,6 +93,7 @@ func (Elected) event()   {}
 func (Deposed) event()   {}
 func (Committed) event() {}
 func (Retry) event()     {}
+func (Start) event()     {}
 func (RollBack) event()  {}
 func (Done) event()      {}
 

@@ -88,6 +88,8 @@ func (p *Progress) Next() string {
 			return "the controllers': they wait for brokers in ZooKeeper"
 		}
 		return fmt.Sprintf("yours: restart the brokers %s with zookeeper.metadata.migration.enable=true, one after the other", List(p.AwaitedBrokers))
+	case driver.WaitForStart.String():
+		return "yours: every broker has registered; kvorum migrate start begins, as kvorum.migration.start=command says"
 	case driver.BecomeController.String(), driver.Copying.String(), driver.Syncing.String():
 		return "the controllers'"
 	case driver.DualWrite.String():

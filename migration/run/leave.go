@@ -14,6 +14,29 @@ import (
 // rollbackName is what BeginTransaction says when a migration is rolled back.
 const rollbackName = "ZK rollback"
 
+// Start lets a migration begin whose brokers are all there, and returns when ZooKeeper
+// is copied and both are written. It is refused as long as brokers or controllers are
+// awaited. One that begins by itself, or has begun, is waited for. When ctx ends it goes
+// on.
+func (r *Runner) Start(ctx context.Context) error {
+	s := r.Status()
+	switch {
+	case !s.Leads:
+		return errors.New("start the migration: this controller is not the active one: ask that one")
+	case s.State == driver.WaitForQuorum && len(s.Controllers) > 0:
+		return fmt.Errorf("start the migration: the controllers %v have not registered as ready: start them with zookeeper.metadata.migration.enable=true first", s.Controllers)
+	case s.State == driver.WaitForBrokers && len(s.Brokers) > 0:
+		return fmt.Errorf("start the migration: the brokers %v have not registered: restart them with zookeeper.metadata.migration.enable=true first", s.Brokers)
+	case s.State == driver.RollingBack || s.State == driver.RolledBack || s.State == driver.KRaft:
+		return fmt.Errorf("start the migration: it is in state %v", s.State)
+	}
+	r.put(func() { r.start = true })
+	if err := r.until(ctx, s.Epoch, 0, func(s Status) bool { return s.State == driver.DualWrite }); err != nil {
+		return fmt.Errorf("start the migration: %w", err)
+	}
+	return nil
+}
+
 // Finalize ends the migration: it returns when POST_MIGRATION is committed. From then
 // on nothing is written to ZooKeeper, /controller and /migration stay as they are, and
 // nothing goes back while the controllers run. It is refused unless this controller leads, everything is in

@@ -61,8 +61,8 @@ func (r *Runner) run(ctx context.Context) {
 func (l *loop) take(ctx context.Context) {
 	r := l.runner
 	r.mu.Lock()
-	became, resume, back, newest := r.role, r.resume, r.back, r.newest
-	r.role, r.resume, r.back = nil, false, false
+	became, resume, start, back, newest := r.role, r.resume, r.start, r.back, r.newest
+	r.role, r.resume, r.start, r.back = nil, false, false, false
 	r.mu.Unlock()
 	if became != nil && l.leads {
 		l.leads = false
@@ -72,6 +72,9 @@ func (l *loop) take(ctx context.Context) {
 	}
 	if newest.Image != nil {
 		l.step(driver.Committed{Log: newest.log()})
+	}
+	if start && became == nil {
+		l.step(driver.Start{Epoch: l.epoch})
 	}
 	stopped := l.driver.Status().State == driver.Stopped
 	if back && became == nil {
@@ -91,7 +94,7 @@ func (l *loop) take(ctx context.Context) {
 	}
 	l.cancel()
 	l.term = begin(ctx, r, l.epoch, l.ended)
-	l.step(driver.Elected{Epoch: l.epoch})
+	l.step(driver.Elected{Epoch: l.epoch, OnCommand: r.config.OnCommand})
 }
 
 // log is what the driver has to know of the log.

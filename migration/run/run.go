@@ -25,6 +25,8 @@ type Config struct {
 	Secret string
 	// Listener is inter.broker.listener.name: where brokers in ZooKeeper mode are told.
 	Listener string
+	// OnCommand says that ZooKeeper is not claimed before Start is called.
+	OnCommand bool
 	// Dial connects to a broker's listener, as zkbroker.Config.Dial.
 	Dial func(ctx context.Context, at image.Endpoint) (net.Conn, error)
 	// Append commits one batch of records as they are, as the leader of an epoch: all
@@ -77,6 +79,7 @@ type Runner struct {
 	mu      sync.Mutex
 	role    *role // the newest leadership, until the loop has taken it
 	resume  bool
+	start   bool // Start was called
 	back    bool // RollBack was called
 	backs   int  // how often
 	newest  Committed
