@@ -23,10 +23,14 @@ type groupLog struct {
 
 var _ coordinator.Log = groupLog{}
 
-func (l groupLog) Start() kafka.Offset         { return l.partition.Log().LogStart() }
-func (l groupLog) End() kafka.Offset           { return l.partition.Log().LogEnd() }
-func (l groupLog) HighWatermark() kafka.Offset { return l.partition.HighWatermark() }
-func (l groupLog) MaxBatch() int               { return int(l.partition.Log().Config().MaxMessageBytes) }
+func (l groupLog) Start() kafka.Offset { return l.partition.Log().LogStart() }
+func (l groupLog) End() kafka.Offset   { return l.partition.Log().LogEnd() }
+func (l groupLog) MaxBatch() int       { return int(l.partition.Log().Config().MaxMessageBytes) }
+
+// HighWatermark implements coordinator.Log.
+func (l groupLog) HighWatermark() (kafka.Offset, error) {
+	return l.partition.CommittedUpTo(l.epoch)
+}
 
 // Append implements coordinator.Log.
 func (l groupLog) Append(records []byte, nowMs int64, transactionVersion int16) (kafka.Offset, error) {

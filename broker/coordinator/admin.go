@@ -65,18 +65,9 @@ func failedTopics(topics []kmsg.OffsetFetchRequestGroupTopic, code int16) []kmsg
 func (g *Groups) fetch(ctx context.Context, c group.Client, q *kmsg.OffsetFetchRequestGroup, stable bool) kmsg.OffsetFetchResponseGroup {
 	a := kmsg.OffsetFetchResponseGroup{Group: q.Group}
 	s, code := g.of(q.Group)
-	switch {
-	case code != errors.None:
-	case stable:
-		body := &kmsg.OffsetFetchRequest{Version: 8, Groups: []kmsg.OffsetFetchRequestGroup{*q}, RequireStable: true}
-		return s.ask(ctx, &request{body: body, client: c}).response.(*kmsg.OffsetFetchResponse).Groups[0]
-	default:
-		// The answer is made by the shard's loop: it is used only when that says
-		// that it is through with it.
-		var found kmsg.OffsetFetchResponseGroup
-		if code = s.read(ctx, func(st *group.State) { found = st.FetchOffsets(q, false) }); code == errors.None {
-			return found
-		}
+	if code == errors.None {
+		body := &kmsg.OffsetFetchRequest{Version: 8, Groups: []kmsg.OffsetFetchRequestGroup{*q}, RequireStable: stable}
+		return s.ask(ctx, &Request{body: body, client: c}).response.(*kmsg.OffsetFetchResponse).Groups[0]
 	}
 	a.ErrorCode = int16(code)
 	return a

@@ -18,10 +18,10 @@ func (g *Groups) ask(ctx context.Context, id string, c group.Client, q kmsg.Requ
 	if code != errors.None {
 		return version(q, failed(q, code))
 	}
-	return version(q, s.ask(ctx, &request{body: q, client: c}).response)
+	return version(q, s.ask(ctx, &Request{body: q, client: c}).response)
 }
 
-func (s *shard) ask(ctx context.Context, r *request) result {
+func (s *shard) ask(ctx context.Context, r *Request) result {
 	r.done = make(chan result, 1)
 	s.submit(r)
 	select {
@@ -86,7 +86,7 @@ func (g *Groups) OffsetDelete(ctx context.Context, c group.Client, q *kmsg.Offse
 func (g *Groups) EndTransaction(ctx context.Context, p kafka.PartitionID, marker batch.EndTxn, transactionVersion int16) error {
 	s, code := g.shard(p)
 	if code == errors.None {
-		code = s.ask(ctx, &request{ending: &ending{marker, transactionVersion}}).code
+		code = s.ask(ctx, &Request{ending: &ending{marker, transactionVersion}}).code
 	}
 	return code.Err()
 }
@@ -97,11 +97,6 @@ func (g *Groups) EndTransaction(ctx context.Context, p kafka.PartitionID, marker
 // the id of another topic of the same name.
 func (g *Groups) TopicsDeleted(topics map[string]kafka.TopicID) {
 	for _, s := range g.all() {
-		s.submit(&request{deleted: topics, done: make(chan result, 1)})
+		s.submit(&Request{deleted: topics, done: make(chan result, 1)})
 	}
-}
-
-// read runs f on what is committed in a shard.
-func (s *shard) read(ctx context.Context, f func(*group.State)) errors.Code {
-	return s.ask(ctx, &request{read: f}).code
 }

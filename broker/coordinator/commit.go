@@ -1,8 +1,6 @@
 package coordinator
 
 import (
-	"context"
-
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"kvorum/broker/group"
@@ -18,7 +16,6 @@ type committing struct {
 	snapshots []snapshot
 	// waiting are the answers, in the order of what they wait for.
 	waiting []waiting
-	waits   bool // a goroutine waits for the high watermark
 }
 
 type snapshot struct {
@@ -29,7 +26,7 @@ type snapshot struct {
 type waiting struct {
 	end      kafka.Offset
 	byMs     int64 // offsets.commit.timeout.ms
-	request  *request
+	request  *Request
 	response kmsg.Response
 }
 
@@ -38,82 +35,84 @@ type waiting struct {
 const maxSnapshots = 64
 
 // view is the state that reads see: what is committed.
-func (s *shard) view() *group.State {
+func (c *Core) view() *group.State {
 	switch {
-	case s.committed != nil:
-		return s.committed
-	case s.saved != nil:
-		return s.saved
+	case c.committed != nil:
+		return c.committed
+	case c.saved != nil:
+		return c.saved
 	default:
-		return s.state
+		return c.state
 	}
 }
 
 // loaded begins with a state of which a part may not be committed.
-func (s *shard) loaded(hw kafka.Offset) {
-	if s.state.End() <= hw {
-		s.committed = nil
+func (c *Core) loaded(hw kafka.Offset) {
+	if c.state.End() <= hw {
+		c.committed = nil
 		return
 	}
-	if s.committed == nil {
-		s.committed = new(group.State)
+	if c.committed == nil {
+		c.committed = new(group.State)
 	}
-	s.snapshots = append(s.snapshots, snapshot{s.state.End(), s.state.Clone()})
+	c.snapshots = append(c.snapshots, snapshot{c.state.End(), c.state.Clone()})
 }
 
 // appended notes the state after an append.
-func (s *shard) appended(end kafka.Offset) {
-	if s.committed == nil {
-		s.committed = s.saved.Clone()
+func (c *Core) appended(end kafka.Offset) {
+	if c.committed == nil {
+		c.committed = c.saved.Clone()
 	}
-	n := snapshot{end, s.state.Clone()}
-	if len(s.snapshots) == maxSnapshots {
-		s.snapshots[maxSnapshots-1] = n
+	n := snapshot{end, c.state.Clone()}
+	if len(c.snapshots) == maxSnapshots {
+		c.snapshots[maxSnapshots-1] = n
 	} else {
-		s.snapshots = append(s.snapshots, n)
+		c.snapshots = append(c.snapshots, n)
 	}
 }
 
 // reply gives an answer when all below end is committed.
-func (s *shard) reply(r *request, response kmsg.Response, end kafka.Offset) {
-	s.waiting = append(s.waiting, waiting{end, s.nowMs() + s.owner.commitTimeout.Milliseconds(), r, response})
-	s.count(1)
+func (c *Core) reply(r *Request, response kmsg.Response, end kafka.Offset) {
+	c.waiting = append(c.waiting, waiting{end, c.NowMs() + c.CommitTimeout.Milliseconds(), r, response})
 }
 
 // settle gives the answers that the high watermark has reached.
-func (s *shard) settle() {
-	if s.phase != active {
+func (c *Core) settle() {
+	hw, err := c.Log.HighWatermark()
+	if err != nil {
+		c.Lost(err)
 		return
 	}
-	hw := s.log.HighWatermark()
 	n := 0
-	for n < len(s.snapshots) && s.snapshots[n].end <= hw {
-		s.committed = s.snapshots[n].state
+	for n < len(c.snapshots) && c.snapshots[n].end <= hw {
+		c.committed = c.snapshots[n].state
 		n++
 	}
-	s.snapshots = drop(s.snapshots, n)
-	if len(s.snapshots) == 0 {
-		s.committed = nil
+	c.snapshots = drop(c.snapshots, n)
+	if len(c.snapshots) == 0 {
+		c.committed = nil
 	}
-	for n = 0; n < len(s.waiting) && s.waiting[n].end <= hw; n++ {
-		w := &s.waiting[n]
+	seen := hw // by reads: nothing is answered that they do not see
+	if c.committed != nil {
+		seen = min(hw, c.committed.End())
+	}
+	for n = 0; n < len(c.waiting) && c.waiting[n].end <= seen; n++ {
+		w := &c.waiting[n]
 		w.request.done <- result{response: w.response}
 	}
-	s.waiting = drop(s.waiting, n)
-	s.count(-n)
+	c.waiting = drop(c.waiting, n)
 }
 
 // giveUp answers those that have waited too long. What they asked for may still
 // be committed, as with any timeout.
-func (s *shard) giveUp(nowMs int64) {
+func (c *Core) giveUp(nowMs int64) {
 	n := 0
-	for n < len(s.waiting) && s.waiting[n].byMs <= nowMs {
-		s.waiting[n].request.fail(errors.CoordinatorNotAvailable)
+	for n < len(c.waiting) && c.waiting[n].byMs <= nowMs {
+		c.waiting[n].request.fail(errors.CoordinatorNotAvailable)
 		n++
 	}
-	s.waiting = drop(s.waiting, n)
-	s.count(-n)
-	s.owner.metrics.CommitTimeouts.Add(int64(n))
+	c.waiting = drop(c.waiting, n)
+	c.Metrics.CommitTimeouts.Add(int64(n))
 }
 
 // drop removes the first n of a queue; the memory of an empty one is kept.
@@ -121,28 +120,4 @@ func drop[T any](q []T, n int) []T {
 	rest := copy(q, q[n:])
 	clear(q[rest:])
 	return q[:rest]
-}
-
-// await has the loop woken up when the high watermark moves as far as the first
-// who waits needs.
-func (s *shard) await(ctx context.Context) {
-	if s.waits || s.phase != active || len(s.snapshots) == 0 {
-		return
-	}
-	upTo := s.snapshots[0].end
-	s.waits = true
-	s.done.Go(func() {
-		err := s.log.WaitCommitted(ctx, upTo)
-		s.mu.Lock()
-		s.waited, s.waitErr = true, err
-		s.mu.Unlock()
-		s.poke()
-	})
-}
-
-func (s *shard) waitOver(err error) {
-	s.waits = false
-	if err != nil && s.phase == active {
-		s.depose(err) // whatever it is, asking again would not help
-	}
 }

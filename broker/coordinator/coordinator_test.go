@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -42,10 +43,15 @@ func (g *Groups) elect(m *memLog) {
 
 // commit commits an offset from outside of the group.
 func (g *Groups) commit(id, topic string, partition int32, offset int64) errors.Code {
+	q := commitRequest(id, topic, partition, offset)
+	return errors.Code(g.OffsetCommit(context.Background(), me, q).Topics[0].Partitions[0].ErrorCode)
+}
+
+func commitRequest(id, topic string, partition int32, offset int64) *kmsg.OffsetCommitRequest {
 	q := kmsg.NewPtrOffsetCommitRequest()
 	q.Version, q.Group, q.Generation = 9, id, -1
 	q.Topics = []kmsg.OffsetCommitRequestTopic{{Topic: topic, Partitions: []kmsg.OffsetCommitRequestTopicPartition{{Partition: partition, Offset: offset, LeaderEpoch: -1}}}}
-	return errors.Code(g.OffsetCommit(context.Background(), me, q).Topics[0].Partitions[0].ErrorCode)
+	return q
 }
 
 func (g *Groups) fetched(id, topic string, partition int32, stable bool) (int64, errors.Code) {
@@ -518,4 +524,65 @@ func TestPartitionOf(t *testing.T) {
 			t.Errorf("%q is in partition %d, not %d", id, got, want.partition)
 		}
 	}
+}
+
+// Behind a backlog that is not committed, what is acknowledged is seen by reads.
+func TestAcknowledgedIsSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemLog(t)
+		g := newGroups(t, m)
+		synctest.Wait()
+		m.hold(true)
+		acknowledged := make([]bool, maxSnapshots+10)
+		for i := range acknowledged {
+			go func() { acknowledged[i] = g.commit("g", "t", 0, int64(i)) == errors.None }()
+			synctest.Wait()
+		}
+		m.reach(maxSnapshots + 5)
+		synctest.Wait()
+		if o, code := g.fetched("g", "t", 0, false); code != errors.None || o < maxSnapshots-2 || slices.Contains(acknowledged[o+1:], true) {
+			t.Errorf("a read sees %d (%v), acknowledged are %v", o, code, acknowledged)
+		}
+		m.hold(false)
+		synctest.Wait()
+		if slices.Contains(acknowledged, false) {
+			t.Errorf("acknowledged are %v", acknowledged)
+		}
+		g.Close()
+	})
+}
+
+// A leader that has followed meanwhile has another's records below its high
+// watermark: they say nothing of its own.
+func TestAHighWatermarkOfAnotherEpoch(t *testing.T) {
+	m := newMemLog(t)
+	l := m.lead()
+	c := newCore(l)
+	m.hold(true)
+	commit := NewRequest(me, commitRequest("g", "t", 0, 7))
+	c.Turn([]*Request{commit})
+	if _, ok := commit.Answer(); ok {
+		t.Fatal("answered before it is committed")
+	}
+	m.cut(0)
+	other := m.lead()
+	if _, err := other.Append(m.some(), 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	m.hold(false)
+	c.Turn(nil)
+	a, ok := commit.Answer()
+	if !ok || errors.Code(a.(*kmsg.OffsetCommitResponse).Topics[0].Partitions[0].ErrorCode) != errors.NotCoordinator {
+		t.Errorf("%+v, answered %t", a, ok)
+	}
+}
+
+// newCore is a core that has loaded.
+func newCore(l *ledLog) *Core {
+	g := New(Config{Group: group.Defaults, Random: rand.Reader})
+	c := newShard(0, l.led, l, g, false).core
+	for c.phase != active {
+		c.Turn(nil)
+	}
+	return c
 }

@@ -10,7 +10,7 @@ import (
 // decision is an event that the state has folded in, with what came of it. Until
 // it is appended it can be taken back.
 type decision struct {
-	request *request // nil of timers and expiry
+	request *Request // nil of timers and expiry
 	event   group.Event
 	env     group.Env
 	effects group.Effects
@@ -44,35 +44,35 @@ func sizeOf(records []group.Record) int {
 
 // decide folds an event in and adds what comes of it to the batch. What does not
 // fit goes into the next one.
-func (s *shard) decide(d decision) {
-	d.env = s.env()
-	if s.saved == nil {
-		s.saved = s.state.Clone()
+func (c *Core) decide(d decision) {
+	d.env = c.env()
+	if c.saved == nil {
+		c.saved = c.state.Clone()
 	}
-	d.effects = s.state.Step(d.env, d.event)
+	d.effects = c.state.Step(d.env, d.event)
 	size := sizeOf(d.effects.Records)
 	alone := d.alone()
-	if len(s.decisions) > 0 && (alone || s.bytes+size > s.room()) {
+	if len(c.decisions) > 0 && (alone || c.bytes+size > c.room()) {
 		// Take the state back to before this event: append the others first.
-		s.state = s.saved.Clone()
-		for i := range s.decisions {
-			s.state.Step(s.decisions[i].env, s.decisions[i].event)
+		c.state = c.saved.Clone()
+		for i := range c.decisions {
+			c.state.Step(c.decisions[i].env, c.decisions[i].event)
 		}
-		s.flush()
-		if !s.usable() {
+		c.flush()
+		if !c.usable() {
 			// Who is parked has its answer by that, or will have.
 			if d.request != nil && d.request.body == nil {
 				d.request.fail(errors.NotCoordinator)
 			}
 			return
 		}
-		s.saved = s.state.Clone()
-		d.effects = s.state.Step(d.env, d.event)
+		c.saved = c.state.Clone()
+		d.effects = c.state.Step(d.env, d.event)
 		size, alone = sizeOf(d.effects.Records), d.alone()
 	}
-	s.decisions, s.bytes = append(s.decisions, d), s.bytes+size
-	if alone || s.bytes > s.room() {
-		s.flush()
+	c.decisions, c.bytes = append(c.decisions, d), c.bytes+size
+	if alone || c.bytes > c.room() {
+		c.flush()
 	}
 }
 
@@ -83,70 +83,70 @@ func (d *decision) alone() bool {
 	return ending || len(d.effects.Records) > 0 && (d.effects.Producer >= 0 || d.effects.Splittable)
 }
 
-func (s *shard) room() int { return s.log.MaxBatch() - batch.HeaderSize }
+func (c *Core) room() int { return c.Log.MaxBatch() - batch.HeaderSize }
 
 // flush appends the batch. Then its answers wait for the high watermark and its
 // timers are set; or the append fails, and nothing of it has happened.
-func (s *shard) flush() {
-	if len(s.decisions) == 0 {
+func (c *Core) flush() {
+	if len(c.decisions) == 0 {
 		return
 	}
-	appended, err := s.append()
-	s.owner.metrics.count(s.decisions, err)
+	appended, err := c.append()
+	c.Metrics.count(c.decisions, err)
 	if err != nil {
-		s.rollBack(err, appended)
-		s.deciding.reset()
+		c.rollBack(err, appended)
+		c.deciding.reset()
 		if lost(err) {
-			s.depose(err)
+			c.Lost(err)
 		}
 		return
 	}
-	end := s.state.End()
+	end := c.state.End()
 	if appended > 0 {
-		s.appended(end)
+		c.appended(end)
 	}
-	for i := range s.decisions {
-		d := &s.decisions[i]
-		s.apply(d.effects, end)
+	for i := range c.decisions {
+		d := &c.decisions[i]
+		c.apply(d.effects, end)
 		switch {
 		case d.request != nil && d.request.body == nil:
-			s.reply(d.request, nil, end)
+			c.reply(d.request, nil, end)
 		case d.request == nil:
 			if _, ok := d.event.(group.Expire); ok {
-				s.expired(d.effects.Next)
+				c.expired(d.effects.Next)
 			}
 		}
 	}
-	s.deciding.reset()
+	c.deciding.reset()
 }
 
 // apply carries out the effects of a decision that is appended.
-func (s *shard) apply(e group.Effects, end kafka.Offset) {
+func (c *Core) apply(e group.Effects, end kafka.Offset) {
 	for _, t := range e.Timers {
-		s.timers.set(t)
+		c.timers.set(t)
 	}
 	for _, a := range e.Answers {
-		r := s.parked[a.Token]
+		r := c.parked[a.Token]
 		if r == nil {
 			panic("coordinator: an answer for a request that does not wait")
 		}
-		delete(s.parked, a.Token)
+		delete(c.parked, a.Token)
 		a.Response.SetVersion(r.body.GetVersion())
-		s.reply(r, a.Response, end)
+		c.reply(r, a.Response, end)
 	}
 }
 
 // append writes the records of all decisions, as one batch unless one decision
 // has more than fits. It returns how many records, or markers, are in the log.
-func (s *shard) append() (int, error) {
-	first := &s.decisions[0]
+func (c *Core) append() (int, error) {
+	first := &c.decisions[0]
 	if r := first.request; r != nil && r.ending != nil {
-		return s.appendMarker(r.ending, first.env.WallMs)
+		return c.appendMarker(r.ending, first.env.WallMs)
 	}
-	if s.builder == nil {
-		s.builder = batch.NewBuilder(s.owner.compression)
+	if c.builder == nil {
+		c.builder = batch.NewBuilder(c.Compression)
 	}
-	b, now, at, n := s.builder, s.wallMs(), s.saved.End(), 0
+	b, now, at, n := c.builder, c.WallMs(), c.saved.End(), 0
 	b.Reset()
 	begin := func() {
 		b.SetProducer(-1, -1, 0, false) // a sequence without a producer, as Apache's coordinators write it
@@ -155,11 +155,11 @@ func (s *shard) append() (int, error) {
 		}
 	}
 	begin()
-	for i := range s.decisions {
-		e := &s.decisions[i].effects
+	for i := range c.decisions {
+		e := &c.decisions[i].effects
 		for _, r := range e.Records {
-			if e.Splittable && b.Count() > 0 && b.Size()+recordOverhead+len(r.Key)+len(r.Value) > s.room() {
-				if err := s.write(at+kafka.Offset(n), now); err != nil {
+			if e.Splittable && b.Count() > 0 && b.Size()+recordOverhead+len(r.Key)+len(r.Value) > c.room() {
+				if err := c.write(at+kafka.Offset(n), now); err != nil {
 					return n, err
 				}
 				n += b.Count()
@@ -172,25 +172,25 @@ func (s *shard) append() (int, error) {
 	if b.Count() == 0 {
 		return n, nil
 	}
-	if err := s.write(at+kafka.Offset(n), now); err != nil {
+	if err := c.write(at+kafka.Offset(n), now); err != nil {
 		return n, err
 	}
 	return n + b.Count(), nil
 }
 
 // write appends the builder's batch.
-func (s *shard) write(at kafka.Offset, nowMs int64) error {
-	s.buffer = s.builder.AppendTo(s.buffer[:0], at, s.epoch)
-	if len(s.buffer) > s.log.MaxBatch() {
-		return errors.New(errors.RecordListTooLarge, "the records of the request need a batch of %d bytes, max.message.bytes of %s is %d", len(s.buffer), Topic, s.log.MaxBatch())
+func (c *Core) write(at kafka.Offset, nowMs int64) error {
+	c.buffer = c.builder.AppendTo(c.buffer[:0], at, c.Epoch)
+	if len(c.buffer) > c.Log.MaxBatch() {
+		return errors.New(errors.RecordListTooLarge, "the records of the request need a batch of %d bytes, max.message.bytes of %s is %d", len(c.buffer), Topic, c.Log.MaxBatch())
 	}
-	return s.put(at, nowMs, 0)
+	return c.put(at, nowMs, 0)
 }
 
-func (s *shard) appendMarker(e *ending, nowMs int64) (int, error) {
-	at := s.saved.End()
-	s.buffer = batch.AppendEndTxn(s.buffer[:0], at, s.epoch, nowMs, e.marker)
-	if err := s.put(at, nowMs, e.transactionVersion); err != nil {
+func (c *Core) appendMarker(e *ending, nowMs int64) (int, error) {
+	at := c.saved.End()
+	c.buffer = batch.AppendEndTxn(c.buffer[:0], at, c.Epoch, nowMs, e.marker)
+	if err := c.put(at, nowMs, e.transactionVersion); err != nil {
 		return 0, err
 	}
 	return 1, nil
@@ -198,17 +198,17 @@ func (s *shard) appendMarker(e *ending, nowMs int64) (int, error) {
 
 // put appends the buffer, which the state thinks to be at an offset. Where the
 // log says otherwise somebody else has appended, and the state is built anew.
-func (s *shard) put(at kafka.Offset, nowMs int64, transactionVersion int16) error {
-	first, err := s.log.Append(s.buffer, nowMs, transactionVersion)
+func (c *Core) put(at kafka.Offset, nowMs int64, transactionVersion int16) error {
+	first, err := c.Log.Append(c.buffer, nowMs, transactionVersion)
 	if err != nil {
 		return err
 	}
 	if first != at {
-		s.logger.Error("somebody else has appended to the partition; the groups are loaded anew", "expected", int64(at), "appended", int64(first))
-		s.broken = true
+		c.Logger.Error("somebody else has appended to the partition; the groups are loaded anew", "expected", int64(at), "appended", int64(first))
+		c.broken = true
 	}
-	if cap(s.buffer) > keptBuffer {
-		s.buffer = nil
+	if cap(c.buffer) > keptBuffer {
+		c.buffer = nil
 	}
 	return nil
 }
@@ -219,38 +219,38 @@ const keptBuffer = 1 << 20
 
 // rollBack takes the decisions back. Of those that were split, the records that
 // are in the log stay.
-func (s *shard) rollBack(err error, appended int) {
-	if s.state = s.saved; appended > 0 {
-		s.state = s.saved.Clone()
+func (c *Core) rollBack(err error, appended int) {
+	if c.state = c.saved; appended > 0 {
+		c.state = c.saved.Clone()
 	}
 	partly := appended > 0
-	s.logger.Warn("an append failed; its requests are answered with an error", "requests", len(s.decisions), "error", err)
+	c.Logger.Warn("an append failed; its requests are answered with an error", "requests", len(c.decisions), "error", err)
 	code := appendError(err)
-	for i := range s.decisions {
-		d := &s.decisions[i]
+	for i := range c.decisions {
+		d := &c.decisions[i]
 		for _, r := range d.effects.Records[:min(appended, len(d.effects.Records))] {
 			appended--
-			if err := s.state.Load(s.state.End(), -1, r.Key, r.Value); err != nil {
+			if err := c.state.Load(c.state.End(), -1, r.Key, r.Value); err != nil {
 				panic("coordinator: a record of our own cannot be loaded: " + err.Error())
 			}
 		}
-		s.refuse(d, code)
+		c.refuse(d, code)
 	}
 	if partly {
-		s.appended(s.state.End())
+		c.appended(c.state.End())
 	}
 }
 
 // refuse answers a decision that was taken back; a timer comes again.
-func (s *shard) refuse(d *decision, code errors.Code) {
+func (c *Core) refuse(d *decision, code errors.Code) {
 	switch e := d.event.(type) {
 	case group.Fired:
-		s.timers.set(group.TimerChange{Timer: e.Timer, AtMs: s.nowMs() + retryTimer.Milliseconds()})
+		c.timers.set(group.TimerChange{Timer: e.Timer, AtMs: c.NowMs() + retryTimer.Milliseconds()})
 	case group.Expire:
-		s.expiring, s.expireAtMs = false, s.nowMs()+s.owner.retentionCheck.Milliseconds()
+		c.expiring, c.expireAtMs = false, c.NowMs()+c.RetentionCheck.Milliseconds()
 	}
 	if d.request != nil {
-		delete(s.parked, d.request.token)
+		delete(c.parked, d.request.token)
 		d.request.fail(code)
 	}
 }

@@ -112,8 +112,7 @@ func (g *Groups) coordinate(p kafka.PartitionID, epoch kafka.LeaderEpoch, log Lo
 		g.mu.Unlock()
 		return
 	}
-	s := newShard(p, epoch, log, g)
-	s.unproven = unproven
+	s := newShard(p, epoch, log, g, unproven)
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	s.done.Add(1)

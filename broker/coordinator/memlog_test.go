@@ -5,6 +5,7 @@ import (
 	"sync"
 	"testing"
 
+	"kvorum/broker/group"
 	"kvorum/internal/kafka"
 	"kvorum/protocol/batch"
 	"kvorum/protocol/errors"
@@ -58,6 +59,23 @@ func (m *memLog) hold(held bool) {
 	}
 }
 
+// reach moves a high watermark that is held.
+func (m *memLog) reach(hw kafka.Offset) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.hw = hw
+	m.wakeUp()
+}
+
+// some is a batch that a coordinator could have written.
+func (m *memLog) some() []byte {
+	r := group.Nothing()
+	b := batch.NewBuilder(batch.None.Default())
+	b.SetProducer(-1, -1, 0, false)
+	b.Add(0, r.Key, r.Value)
+	return b.AppendTo(nil, 0, 0)
+}
+
 func (m *memLog) fail(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -100,10 +118,10 @@ func (l *ledLog) End() kafka.Offset {
 	return l.end
 }
 
-func (l *ledLog) HighWatermark() kafka.Offset {
+func (l *ledLog) HighWatermark() (kafka.Offset, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.hw
+	return l.hw, l.check()
 }
 
 func (l *ledLog) MaxBatch() int { return l.maxBatch }

@@ -9,9 +9,9 @@ import (
 	"kvorum/protocol/errors"
 )
 
-// request is one thing that a shard is asked to do, and the place where its
-// answer comes.
-type request struct {
+// Request is one thing that a core is asked to do, and the place where its answer
+// comes.
+type Request struct {
 	// One of these is set: a client's request, the end of a transaction, topics
 	// that are gone, or a read of what is committed.
 	body    kmsg.Request
@@ -37,8 +37,37 @@ type result struct {
 	code     errors.Code // of endings and reads
 }
 
+// NewRequest is a request of a client.
+func NewRequest(c group.Client, q kmsg.Request) *Request {
+	return &Request{client: c, body: q, done: make(chan result, 1)}
+}
+
+// Answer is the response to NewRequest's, once there is one; it is given once.
+func (r *Request) Answer() (kmsg.Response, bool) {
+	select {
+	case a := <-r.done:
+		return a.response, true
+	default:
+		return nil, false
+	}
+}
+
+// plain reports whether it reads what is committed, without waiting for what is not.
+func (r *Request) plain() bool {
+	q, ok := r.body.(*kmsg.OffsetFetchRequest)
+	return ok && !q.RequireStable
+}
+
+func fetched(s *group.State, q *kmsg.OffsetFetchRequest) kmsg.Response {
+	a := kmsg.NewPtrOffsetFetchResponse()
+	for i := range q.Groups {
+		a.Groups = append(a.Groups, s.FetchOffsets(&q.Groups[i], false))
+	}
+	return a
+}
+
 // fail answers with an error.
-func (r *request) fail(code errors.Code) {
+func (r *Request) fail(code errors.Code) {
 	if r.body == nil {
 		r.done <- result{code: code}
 		return

@@ -2,13 +2,11 @@ package coordinator
 
 import (
 	"context"
-	"log/slog"
 	"sync"
 	"time"
 
 	"kvorum/broker/group"
 	"kvorum/internal/kafka"
-	"kvorum/protocol/batch"
 	"kvorum/protocol/errors"
 )
 
@@ -25,67 +23,51 @@ const (
 	// expiredAtOnce is how many tombstones one step of expiry writes, so that the
 	// requests of clients come between them.
 	expiredAtOnce = 500
+	// longest is the longest sleep of a loop.
+	longest = time.Hour
 )
 
-// phase is what a shard is doing.
-type phase uint8
-
-const (
-	loading phase = iota
-	active
-	gone // somebody else leads
-)
-
-// shard coordinates the groups of one partition in one leader epoch. Its loop
-// (run) owns everything but what mu guards.
+// shard runs the core of one partition in one leader epoch: the loop (run) that
+// owns it, and all that waits.
 type shard struct {
 	partition kafka.PartitionID
 	epoch     kafka.LeaderEpoch
 	log       Log
 	owner     *Groups
-	logger    *slog.Logger
+	core      *Core // the loop's
+	loads     bool  // the loop has one of owner.loads
+	waits     bool  // a goroutine waits for the high watermark
 
 	mu         sync.Mutex
-	phase      phase
-	queue      []*request
-	unanswered int   // in queue and waiting
+	refused    errors.Code // what requests are told, None when they are taken
+	queue      []*Request
+	unanswered int   // in queue, and waiting in the core
 	waited     bool  // the wait for the high watermark has ended, so:
 	waitErr    error // or why it failed
 	// wake has one slot: any number of changes wake the loop once.
 	wake chan struct{}
 
-	state  *group.State
-	timers *timers
-	parked map[group.Token]*request // requests that the state will answer
-	tokens group.Token
-	deciding
-	committing
-	expireAtMs int64
-	expireFrom string
-	expiring   bool
-	broken     bool // the log is not as thought: load again
-	unproven   bool // that this broker leads is not shown yet: see prove
-
 	cancel context.CancelFunc
 	done   sync.WaitGroup // the loop and its wait for the high watermark
 }
 
-func newShard(p kafka.PartitionID, epoch kafka.LeaderEpoch, log Log, owner *Groups) *shard {
-	return &shard{
-		partition: p, epoch: epoch, log: log, owner: owner, wake: make(chan struct{}, 1),
-		logger: owner.logger.With("partition", kafka.TopicPartition{Topic: Topic, Partition: p}.String(), "epoch", int32(epoch)),
-	}
+func newShard(p kafka.PartitionID, epoch kafka.LeaderEpoch, log Log, owner *Groups, unproven bool) *shard {
+	s := &shard{partition: p, epoch: epoch, log: log, owner: owner, wake: make(chan struct{}, 1), refused: errors.CoordinatorLoadInProgress}
+	s.core = NewCore(CoreOptions{
+		Log: log, Epoch: epoch, Unproven: unproven, Group: owner.config.Load,
+		CommitTimeout: owner.commitTimeout, RetentionCheck: owner.retentionCheck, Compression: owner.compression, Random: owner.uuid,
+		NowMs: s.nowMs, WallMs: func() int64 { return owner.clock.Now().UnixMilli() }, Metrics: &owner.metrics,
+		Logger: owner.logger.With("partition", kafka.TopicPartition{Topic: Topic, Partition: p}.String(), "epoch", int32(epoch)),
+	})
+	return s
 }
 
 // submit gives the shard a request; its answer comes on r.done.
-func (s *shard) submit(r *request) {
+func (s *shard) submit(r *Request) {
 	s.mu.Lock()
-	code := errors.None
+	code := s.refused
 	switch {
-	case s.phase == loading:
-		code = errors.CoordinatorLoadInProgress
-	case s.phase == gone:
-		code = errors.NotCoordinator
+	case code != errors.None:
 	case s.unanswered >= maxUnanswered:
 		code = errors.CoordinatorLoadInProgress // clients come again after a pause
 	default:
@@ -107,259 +89,105 @@ func (s *shard) poke() {
 	}
 }
 
-func (s *shard) enter(p phase) {
-	s.mu.Lock()
-	s.phase = p
-	s.mu.Unlock()
-}
-
-// wallMs is what goes into records, and what was committed is aged by.
-func (s *shard) wallMs() int64 { return s.owner.clock.Now().UnixMilli() }
-
-// nowMs is what everything is waited by: a wall clock that is set ends no session.
 func (s *shard) nowMs() int64 { return s.owner.steady.Ms(s.owner.clock.Now()) }
 
 // run is the loop. It ends with ctx; every request has its answer then.
 func (s *shard) run(ctx context.Context) {
 	defer s.done.Done()
-	timer := s.owner.clock.NewTimer(time.Hour)
+	timer := s.owner.clock.NewTimer(longest)
 	defer timer.Stop()
-	for s.begin(ctx, timer.C(), timer.Reset) {
-		for ctx.Err() == nil && !s.broken {
-			s.turn(ctx)
-			if at, ok := s.deadline(); ok {
-				timer.Reset(time.Duration(max(at-s.nowMs(), 0)) * time.Millisecond)
-			} else {
-				timer.Reset(time.Hour)
-			}
-			select {
-			case <-ctx.Done():
-			case <-s.wake:
-			case <-timer.C():
-			}
+	for ctx.Err() == nil && s.mayLoad(ctx) {
+		w := s.turn()
+		s.await(ctx, w.UpTo)
+		if w.AtMs == 0 {
+			continue
 		}
-		if ctx.Err() == nil {
-			s.abandon(loading, errors.CoordinatorLoadInProgress)
-		}
-	}
-	s.abandon(gone, errors.NotCoordinator)
-}
-
-// begin loads the state; a log that cannot be read is tried again until ctx
-// ends, which begin reports by false.
-func (s *shard) begin(ctx context.Context, fired <-chan time.Time, reset func(time.Duration) bool) bool {
-	for ctx.Err() == nil {
-		err := s.prove(ctx)
-		if err == nil {
-			err = s.load(ctx)
-		}
-		if err == nil {
-			s.enter(active)
-			return true
-		}
-		if ctx.Err() != nil {
-			break
-		}
-		s.owner.metrics.LoadFailures.Add(1)
-		s.logger.Error("the groups of this partition cannot be loaded; clients are told to wait, and it is tried again", "error", err, "pause", reloadAfter)
-		reset(reloadAfter)
+		timer.Reset(min(max(millis(min(w.AtMs, s.nowMs()+longest.Milliseconds())-s.nowMs()), 0), longest))
 		select {
-		case <-fired:
 		case <-ctx.Done():
+		case <-s.wake:
+		case <-timer.C():
 		}
 	}
-	return false
+	s.core.Resign()
+	s.show()
+	s.endLoad()
 }
 
-// turn does all that there is to do now.
-func (s *shard) turn(ctx context.Context) {
+func millis(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
+
+// mayLoad waits until not too many others load, where there is something to load.
+// False when ctx ends first.
+func (s *shard) mayLoad(ctx context.Context) bool {
+	if s.core.phase != loading || s.loads {
+		return true
+	}
+	select {
+	case s.owner.loads <- struct{}{}:
+		s.loads = true
+	case <-ctx.Done():
+	}
+	return s.loads
+}
+
+func (s *shard) endLoad() {
+	if s.loads {
+		s.loads = false
+		<-s.owner.loads
+	}
+}
+
+// turn gives the core all that has come.
+func (s *shard) turn() Wait {
 	s.mu.Lock()
 	queue, waited, err := s.queue, s.waited, s.waitErr
 	s.queue, s.waited = nil, false
-	s.unanswered -= len(queue)
 	s.mu.Unlock()
 	if waited {
-		s.waitOver(err)
-	}
-	s.settle()
-	for _, r := range queue {
-		s.take(r)
-	}
-	now := s.nowMs()
-	for s.usable() {
-		t, ok := s.timers.due(now)
-		if !ok {
-			break
-		}
-		s.decide(decision{event: group.Fired{Timer: t}})
-	}
-	s.expire(now)
-	s.flush()
-	s.settle()
-	s.giveUp(now)
-	s.await(ctx)
-}
-
-// take handles one request.
-func (s *shard) take(r *request) {
-	switch {
-	case s.phase != active: // lost while the queue was being worked on
-		r.fail(errors.NotCoordinator)
-	case s.broken:
-		r.fail(errors.CoordinatorLoadInProgress)
-	case r.read != nil:
-		r.read(s.view())
-		r.done <- result{}
-	case r.ending != nil:
-		e := r.ending
-		s.decide(decision{request: r, event: group.Ended{Producer: e.marker.ProducerID, Commit: e.marker.Commit}})
-	case r.deleted != nil:
-		s.decide(decision{request: r, event: group.TopicsDeleted{Topics: r.deleted}})
-	default:
-		s.tokens++
-		r.token = s.tokens
-		s.parked[r.token] = r
-		s.decide(decision{request: r, event: group.Request{Token: r.token, Client: r.client, Body: r.body}})
-	}
-}
-
-// count counts the answers that wait to be committed.
-func (s *shard) count(n int) {
-	s.mu.Lock()
-	s.unanswered += n
-	s.mu.Unlock()
-}
-
-// usable reports whether the state may be gone on with.
-func (s *shard) usable() bool { return s.phase == active && !s.broken }
-
-// expire lets offsets and groups expire, a part of them in each turn.
-func (s *shard) expire(nowMs int64) {
-	if !s.usable() || nowMs < s.expireAtMs && !s.expiring {
-		return
-	}
-	if !s.expiring {
-		s.expiring, s.expireFrom = true, ""
-	}
-	s.decide(decision{event: group.Expire{From: s.expireFrom, Limit: expiredAtOnce}})
-}
-
-// expired notes how far an expiry came.
-func (s *shard) expired(next string) {
-	s.expireFrom = next
-	if next == "" {
-		s.expiring = false
-		s.expireAtMs = s.nowMs() + s.owner.retentionCheck.Milliseconds()
-		return
-	}
-	s.poke()
-}
-
-// deadline is when the loop has something to do next.
-func (s *shard) deadline() (int64, bool) {
-	if s.phase != active {
-		return 0, false
-	}
-	at := s.expireAtMs
-	if t, ok := s.timers.next(); ok {
-		at = min(at, t)
-	}
-	if len(s.waiting) > 0 {
-		at = min(at, s.waiting[0].byMs)
-	}
-	return at, true
-}
-
-// depose ends the work of a shard whose broker does not lead any more, before
-// Resign says so.
-func (s *shard) depose(err error) {
-	s.logger.Info("this broker leads the partition no longer", "error", err)
-	s.abandon(gone, errors.NotCoordinator)
-}
-
-// abandon fails everything that waits and forgets the state.
-func (s *shard) abandon(p phase, code errors.Code) {
-	s.mu.Lock()
-	queue := s.queue
-	s.phase, s.queue, s.unanswered = p, nil, 0
-	s.mu.Unlock()
-	for _, r := range queue {
-		r.fail(code)
-	}
-	for _, w := range s.waiting {
-		w.request.fail(code)
-	}
-	for _, r := range s.parked {
-		r.fail(code)
-	}
-	s.state, s.timers, s.parked = new(group.State), newTimers(), map[group.Token]*request{}
-	s.deciding.reset()
-	s.committing = committing{waits: s.waits}
-	s.broken = false
-}
-
-// load folds the log into a new state.
-func (s *shard) load(ctx context.Context) error {
-	select {
-	case s.owner.loads <- struct{}{}:
-		defer func() { <-s.owner.loads }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	began := s.owner.clock.Now()
-	s.abandon(loading, errors.CoordinatorLoadInProgress)
-	from, end, hw := s.log.Start(), s.log.End(), s.log.HighWatermark()
-	var data, scratch []byte
-	for from < end && ctx.Err() == nil {
-		var err error
-		if data, err = s.log.Read(data[:0], from, loadBytes); err != nil {
-			return err
-		}
-		if len(data) == 0 {
-			break // the last offsets are gone by compaction
-		}
-		if from, scratch, err = s.fold(data, from, hw, scratch); err != nil {
-			return err
-		}
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	s.state.Advance(end)
-	s.loaded(hw)
-	s.expireAtMs = s.nowMs() + s.owner.retentionCheck.Milliseconds()
-	s.apply(s.state.Step(s.env(), group.Loaded{}), s.state.End())
-	s.owner.metrics.Loads.Add(1)
-	s.logger.Info("loaded the groups of this partition", "end", int64(end), "took", s.owner.clock.Now().Sub(began))
-	return nil
-}
-
-// loadBytes is how much of the log is read at a time (offsets.load.buffer.size).
-const loadBytes = 1 << 20
-
-// fold loads batches; what lies below from was loaded before.
-func (s *shard) fold(data []byte, from, hw kafka.Offset, scratch []byte) (kafka.Offset, []byte, error) {
-	for v, err := range batch.All(data) {
+		s.waits = false
 		if err != nil {
-			return from, scratch, err
+			s.core.Lost(err) // whatever it is, asking again would not help
 		}
-		if v.EndOffset() <= from {
-			continue
-		}
-		if err := v.CheckCRC(); err != nil {
-			return from, scratch, err
-		}
-		if s.committed == nil && v.EndOffset() > hw {
-			s.committed = s.state.Clone()
-		}
-		if scratch, err = s.state.LoadBatch(v, scratch); err != nil {
-			return from, scratch, err
-		}
-		from = v.EndOffset()
 	}
-	return from, scratch, nil
+	w := s.core.Turn(queue)
+	if s.core.phase != loading {
+		s.endLoad()
+	}
+	s.show()
+	return w
 }
 
-func (s *shard) env() group.Env {
-	return group.Env{NowMs: s.nowMs(), WallMs: s.wallMs(), Random: s.owner.uuid(), Config: s.owner.config.Load()}
+// show lets requests be taken or refused as the core is now.
+func (s *shard) show() {
+	code := s.core.refusal()
+	s.mu.Lock()
+	var refused []*Request
+	if s.refused = code; code != errors.None {
+		refused, s.queue = s.queue, nil
+	}
+	s.unanswered = len(s.queue) + len(s.core.waiting)
+	s.mu.Unlock()
+	for _, r := range refused {
+		r.fail(code)
+	}
+}
+
+// await has the loop woken up when the high watermark has come to an offset.
+func (s *shard) await(ctx context.Context, upTo kafka.Offset) {
+	if s.waits || upTo == 0 {
+		return
+	}
+	s.waits = true
+	s.done.Go(func() {
+		err := s.log.WaitCommitted(ctx, upTo)
+		s.mu.Lock()
+		s.waited, s.waitErr = true, err
+		s.mu.Unlock()
+		s.poke()
+	})
+}
+
+// read runs f on what is committed in a shard.
+func (s *shard) read(ctx context.Context, f func(*group.State)) errors.Code {
+	return s.ask(ctx, &Request{read: f}).code
 }

@@ -52,6 +52,9 @@ func (l *storedLog) Start() kafka.Offset { return l.LogStart() }
 func (l *storedLog) End() kafka.Offset   { return l.LogEnd() }
 func (l *storedLog) MaxBatch() int       { return 1 << 20 }
 
+// HighWatermark hides that of storage.Log, which cannot fail.
+func (l *storedLog) HighWatermark() (kafka.Offset, error) { return l.Log.HighWatermark(), nil }
+
 func (l *storedLog) Append(records []byte, nowMs int64, transactionVersion int16) (kafka.Offset, error) {
 	done, err := l.AppendLeader(records, l.epoch, storage.AppendOptions{Origin: producer.Coordinator, NowMs: nowMs, TransactionVersion: transactionVersion})
 	if err == nil {

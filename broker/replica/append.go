@@ -118,3 +118,17 @@ func (p *Partition) committedIn(upTo kafka.Offset, epoch kafka.LeaderEpoch) (boo
 	}
 	return l.HighWatermark() >= upTo, nil
 }
+
+// CommittedUpTo is the high watermark of this broker as the leader in an epoch. It
+// fails with the wire error of the partition when it no longer leads in it: the log
+// may have been cut since below what was appended then, and the records of another
+// leader be committed in its place.
+func (p *Partition) CommittedUpTo(epoch kafka.LeaderEpoch) (kafka.Offset, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l, err := p.led(epoch)
+	if err != nil {
+		return kafka.NoOffset, err
+	}
+	return l.HighWatermark(), nil
+}

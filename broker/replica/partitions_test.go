@@ -208,6 +208,28 @@ func TestADeposedLeaderAcknowledgesNothing(t *testing.T) {
 	wantCode(t, r.Err, errors.NotLeaderOrFollower)
 }
 
+// TestTheHighWatermarkOfAnEpoch: who has appended as a leader does not take for its own
+// what is committed after it has followed.
+func TestTheHighWatermarkOfAnEpoch(t *testing.T) {
+	w := newWorld(t)
+	w.publish(topic("orders"), partition("orders", 0, self, other))
+	w.mustProduce("orders", 1)
+	w.follow(other, from("orders", 0, 1))
+	p, err := w.ps.Lookup(tp("orders", 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	epoch, _ := p.LeaderEpoch()
+	if hw, err := p.CommittedUpTo(epoch); hw != 1 || err != nil {
+		t.Errorf("committed up to %d, %v", hw, err)
+	}
+	w.publish(elect("orders", 0, other))
+	_, err = p.CommittedUpTo(epoch)
+	wantCode(t, err, errors.FencedLeaderEpoch)
+	_, err = p.CommittedUpTo(epoch + 1)
+	wantCode(t, err, errors.NotLeaderOrFollower)
+}
+
 func TestMinISR(t *testing.T) {
 	w := newWorld(t)
 	w.publish(topic("orders"), partition("orders", 0, self, other), setting1("orders", "min.insync.replicas", "2"))
