@@ -32,6 +32,7 @@ func (w *World) heal() {
 			w.truth.compare(b.partition(name), 0, w.truth.logs[name].end)
 		}
 	}
+	w.calm("the consumers' end", w.allConsumed)
 }
 
 func (w *World) allUnfenced() bool {

@@ -132,7 +132,11 @@ func (p *client) answered(w *World, l *lane, from *broker, at kafka.Offset, err 
 
 // leaderOf asks any live broker who leads a partition, as Metadata does.
 func (w *World) leaderOf(name kafka.TopicPartition) (kafka.BrokerID, kafka.LeaderEpoch) {
-	b := w.brokers[w.rnd.IntN(brokerCount)]
+	return w.leaderBy(w.brokers[w.rnd.IntN(brokerCount)], name)
+}
+
+// leaderBy is what a broker answers.
+func (w *World) leaderBy(b *broker, name kafka.TopicPartition) (kafka.BrokerID, kafka.LeaderEpoch) {
 	p := partitionIn(b.replay.Image(), name)
 	if !b.up || p == nil {
 		return kafka.NoLeader, kafka.NoEpoch

@@ -29,6 +29,7 @@ type World struct {
 	seed uint64
 	rnd  *rand.Rand
 	odd  *rand.Rand // of the peers that are not what they should be
+	read *rand.Rand // of the consumers
 	now  int64      // in ms, never back; brokers' wall clocks may be off by their skew
 	step int
 	plan Plan
@@ -40,6 +41,7 @@ type World struct {
 	controllers []*controllerNode
 	brokers     []*broker
 	producers   []*client
+	consumers   []*consumer
 	network     network
 	requests    map[uint64]*controllerRequest
 	lastRequest uint64
@@ -84,7 +86,7 @@ func (w *World) tell(format string, args ...any) {
 
 // New makes the world of a seed and a plan: formatted disks, nothing started.
 func New(seed uint64, plan Plan) *World {
-	w := &World{seed: seed, rnd: rand.New(rand.NewPCG(seed, 1)), odd: rand.New(rand.NewPCG(seed, 4)), now: epochMs, plan: plan,
+	w := &World{seed: seed, rnd: rand.New(rand.NewPCG(seed, 1)), odd: rand.New(rand.NewPCG(seed, 4)), read: rand.New(rand.NewPCG(seed, 5)), now: epochMs, plan: plan,
 		group:    testlog.NewGroup(kafka.LeaderEpoch(seed%3), 100, 101, 102),
 		requests: map[uint64]*controllerRequest{}, truth: newTruth(), coverage: Coverage{}}
 	w.group.SetFaults(testlog.Faults{AnyBase: planted.Is(planted.StaleControllerCommits)})
@@ -96,6 +98,9 @@ func New(seed uint64, plan Plan) *World {
 	}
 	for i := range producerCount {
 		w.producers = append(w.producers, newClient(i))
+	}
+	for range consumerCount {
+		w.consumers = append(w.consumers, newConsumer())
 	}
 	return w
 }
@@ -133,6 +138,9 @@ func (w *World) something() {
 		w.producers[w.rnd.IntN(producerCount)].chore(w)
 	default:
 		w.pass(1 + w.rnd.Int64N(20))
+	}
+	if w.read.IntN(8) == 0 {
+		w.consumers[w.read.IntN(consumerCount)].chore(w)
 	}
 }
 

@@ -228,7 +228,7 @@ func (p *Partition) read(o *FetchOptions, in *FetchPartition, maxBytes int, minO
 			return r, err
 		}
 	}
-	if in.Offset < r.LogStart || in.Offset > p.Log().LogEnd() {
+	if !core.InLog(in.Offset, r.LogStart, p.Log().LogEnd(), r.HighWatermark) {
 		return r, errors.New(errors.OffsetOutOfRange, "offset %d of partition %s is not in the log, which has %d to %d", in.Offset, p.name, r.LogStart, p.Log().LogEnd())
 	}
 	if in.Offset < upTo && (maxBytes > 0 || minOne) && !p.heldBack(o) {
@@ -283,7 +283,7 @@ func (p *Partition) open(o *FetchOptions, in *FetchPartition) (FetchResult, kafk
 	case toLastStable:
 		return r, r.LastStable, nil
 	default:
-		return r, r.HighWatermark, nil
+		return r, core.ReadableTo(r.HighWatermark, p.Log().LogEnd()), nil
 	}
 }
 

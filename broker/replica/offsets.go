@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"kvorum/broker/replica/core"
 	"kvorum/broker/storage"
 	"kvorum/internal/kafka"
 	"kvorum/protocol/errors"
@@ -60,7 +61,7 @@ func (p *Partition) ListOffset(q OffsetQuery) (OffsetAnswer, error) {
 			end = p.Log().LastStable()
 		}
 	}
-	unsettled := q.Consumer && epochStart > end
+	unsettled := q.Consumer && !core.EndKnown(epochStart, end)
 	unavailable := func() error {
 		return errors.New(errors.OffsetNotAvailable, "partition %s has been led anew from offset %d and is committed up to %d only", p.name, epochStart, end)
 	}

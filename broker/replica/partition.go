@@ -106,15 +106,16 @@ func (p *Partition) notLed() error {
 // checkEpoch compares the leader epoch that a request names with the current
 // one, under mu.
 func (p *Partition) checkEpoch(wanted kafka.LeaderEpoch) error {
-	switch {
-	case p.gone != nil:
+	if p.gone != nil {
 		return p.gone
-	case wanted == kafka.NoEpoch || wanted == p.epoch:
+	}
+	switch code := core.CheckEpoch(p.epoch, wanted); code {
+	case errors.None:
 		return nil
-	case wanted < p.epoch:
-		return errors.New(errors.FencedLeaderEpoch, "leader epoch %d of the request for %s is older than %d", wanted, p.name, p.epoch)
+	case errors.FencedLeaderEpoch:
+		return errors.New(code, "leader epoch %d of the request for %s is older than %d", wanted, p.name, p.epoch)
 	default:
-		return errors.New(errors.UnknownLeaderEpoch, "leader epoch %d of the request for %s is newer than %d", wanted, p.name, p.epoch)
+		return errors.New(code, "leader epoch %d of the request for %s is newer than %d", wanted, p.name, p.epoch)
 	}
 }
 

@@ -75,6 +75,15 @@ const (
 	GiveToStrangers
 	// GiveAnotherHistory answers one whose log this one's is no continuation of.
 	GiveAnotherHistory
+	// AnswerAnyEpoch lets a leader answer readers that know its successor (KIP-320).
+	AnswerAnyEpoch
+	// RangeByHighWatermark takes an offset above a high watermark that is not known yet for
+	// one that is out of range.
+	RangeByHighWatermark
+	// TellEndAtOnce tells such a high watermark as the end of the partition (KIP-207).
+	TellEndAtOnce
+	// ReadUncommittedTail lets consumers read above the high watermark.
+	ReadUncommittedTail
 	// Bugs is their number.
 	Bugs
 )
@@ -84,7 +93,8 @@ var names = [...]string{"none", "commit under min ISR", "forget the proposed ISR
 	"eligible for ever", "the same epoch again", "forget producers", "flush nothing", "trust the tail", "a stale controller commits",
 	"resume after a power loss", "resume a leaving broker", "serve unregistered",
 	"proof from silence", "one refusal is proof", "forget elections that are held back",
-	"take uncommitted metadata from a peer", "take damaged metadata from a peer", "give metadata to a stranger", "give metadata of another history"}
+	"take uncommitted metadata from a peer", "take damaged metadata from a peer", "give metadata to a stranger", "give metadata of another history",
+	"answer any leader epoch", "out of range above the high watermark", "tell the end at once", "read above the high watermark"}
 
 // String is the bug's name.
 func (b Bug) String() string { return names[b] }

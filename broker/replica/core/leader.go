@@ -178,7 +178,7 @@ func (l *Leader) UnderReplicated() bool { return len(l.isr) < l.replicas }
 // Settled reports whether the high watermark has reached the beginning of the
 // leader epoch. Before that a client must not be told where the log ends
 // (KIP-207).
-func (l *Leader) Settled() bool { return l.highWatermark >= l.epochStart }
+func (l *Leader) Settled() bool { return EndKnown(l.epochStart, l.highWatermark) }
 
 // InMaximalISR reports whether the high watermark waits for a broker because it
 // is in the ISR or may already be, for all that this broker knows.
