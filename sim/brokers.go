@@ -62,6 +62,13 @@ type broker struct {
 	confirmed  bool         // it has had all metadata since it registered
 	published  kafka.Offset // end of what the partitions act on
 
+	// coordination is its coordinator, nil of one that is none; election is what that
+	// has not heard yet. unconfirmed says that it goes by an image from before its
+	// start that no controller has confirmed.
+	coordination *coordination
+	election     func()
+	unconfirmed  bool
+
 	metadataWait, heartbeatWait waiting
 	heartbeatDue                int64
 }
@@ -114,6 +121,7 @@ func (b *broker) start() {
 	b.lives++
 	b.files = storage.NewFiles(b.fs, 1000)
 	b.partitions, b.epoch, b.published, b.confirmed = nil, kafka.NoBrokerEpoch, 0, false
+	b.coordination, b.election, b.unconfirmed = nil, nil, false
 	b.metadataWait, b.heartbeatWait, b.heartbeatDue = waiting{}, waiting{}, 0
 	b.replay = replay.New(nil)
 	for _, data := range b.metadata {
@@ -125,7 +133,7 @@ func (b *broker) start() {
 	begun := b.remember()
 	b.epoch = begun.Epoch
 	if ok, _ := begun.Serves(b.ownRegistration()); ok {
-		b.confirmed = true
+		b.confirmed, b.unconfirmed = true, true
 		b.w.event("served from the last image")
 		b.publish()
 	}
@@ -364,6 +372,7 @@ func (b *broker) takeMetadata(data []byte, registered bool) {
 		}
 	}
 	b.confirmed = b.confirmed || registered && n == len(data)
+	b.unconfirmed = b.unconfirmed && !(registered && n == len(data))
 	if n > 0 {
 		b.metadata = append(b.metadata, data[:n:n])
 		if _, err := b.replay.Feed(data[:n]); err != nil {
@@ -382,12 +391,14 @@ func (b *broker) publish() {
 		return
 	}
 	b.published = b.replay.NextOffset()
+	b.electNow()
 	im := b.replay.Image()
 	for t := range im.Topics() {
 		for id, p := range t.Partitions() {
 			b.assign(im, t, id, p)
 		}
 	}
+	b.coordinate(im)
 }
 
 func (b *broker) assign(im *image.Image, t *image.Topic, id kafka.PartitionID, state *image.Partition) {

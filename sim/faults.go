@@ -24,7 +24,9 @@ type Plan struct {
 	// Unbalanced is auto.leader.rebalance.enable=false: what is to elect leaders for
 	// other reasons is not helped by it.
 	Unbalanced bool
-	Faults     []Fault
+	// Groups is a world with group coordinators and their clients.
+	Groups bool
+	Faults []Fault
 }
 
 // Fault happens at a step and is ended some steps later.
@@ -57,6 +59,7 @@ const (
 	SlowDown
 	Slander
 	LoseAllPower
+	ReturnAlone
 )
 
 // kinds are the faults that a plan is drawn from; what is there twice happens
@@ -66,7 +69,8 @@ var kinds = []FaultKind{KillBroker, LosePower, LosePower, PauseBroker, StopBroke
 
 var faultNames = [...]string{"kill a broker", "cut a broker's power", "pause a broker", "stop a broker in order", "kill a controller", "pause a controller",
 	"kill all controllers", "kill everything", "cut a link one way", "isolate a node", "elect another controller", "jump a clock", "change min ISR",
-	"elect preferred leaders", "slow a node's messages down", "make a broker look dead", "cut all power"}
+	"elect preferred leaders", "slow a node's messages down", "make a broker look dead", "cut all power",
+	"kill a broker that comes back cut off"}
 
 // String says what happens and when.
 func (f Fault) String() string {
@@ -94,8 +98,12 @@ func NewPlan(seed uint64) Plan {
 	if flush {
 		some = append(some[:len(some):len(some)], LoseAllPower)
 	}
+	groups := seed%3 == 1
+	if groups {
+		some = append(some[:len(some):len(some)], ReturnAlone)
+	}
 	p := draw(rnd, some)
-	p.Deaths, p.Flush, p.Unbalanced = deaths, flush, flush
+	p.Deaths, p.Flush, p.Unbalanced, p.Groups = deaths, flush, flush, groups
 	return p
 }
 
@@ -195,6 +203,8 @@ func (w *World) inject(f Fault) (end func()) {
 		}
 	case ElectPreferred:
 		w.electPreferred()
+	case ReturnAlone:
+		w.returnAlone(b, f.Lasts)
 	case Slander:
 		return w.slander(b)
 	case SlowDown:

@@ -26,8 +26,13 @@ func (w *World) heal() {
 			b.start()
 		}
 	}
-	w.calm("recovery", func() bool { return w.allUnfenced() && w.allInSync() && w.allAcknowledged() && w.allReplicated() })
-	for _, name := range names() {
+	w.calm("recovery", func() bool {
+		return w.allUnfenced() && w.allInSync() && w.allAcknowledged() && w.allReplicated() && (!w.plan.Groups || w.allCoordinated())
+	})
+	if w.plan.Groups {
+		w.compareGroups()
+	}
+	for _, name := range w.names() {
 		for _, b := range w.brokers {
 			w.truth.compare(b.partition(name), 0, w.truth.logs[name].end)
 		}
@@ -52,19 +57,19 @@ func (w *World) allUnfenced() bool {
 // what the brokers act on.
 func (w *World) allInSync() bool {
 	c := w.activeController()
-	if c == nil || !inSync(c.state.Image) {
+	if c == nil || !w.inSync(c.state.Image) {
 		return false
 	}
 	for _, b := range w.brokers {
-		if !inSync(b.replay.Image()) {
+		if !w.inSync(b.replay.Image()) {
 			return false
 		}
 	}
 	return true
 }
 
-func inSync(im *image.Image) bool {
-	if im.TopicCount() < len(topics) {
+func (w *World) inSync(im *image.Image) bool {
+	if im.TopicCount() < len(w.topics()) {
 		return false
 	}
 	for t := range im.Topics() {
@@ -90,7 +95,7 @@ func (w *World) allAcknowledged() bool {
 
 // allReplicated reports whether all replicas end where the committed log does.
 func (w *World) allReplicated() bool {
-	for _, name := range names() {
+	for _, name := range w.names() {
 		for _, b := range w.brokers {
 			p := b.partition(name)
 			if p == nil || p.log.LogEnd() != w.truth.logs[name].end {

@@ -26,6 +26,12 @@ var focus = map[planted.Bug][]FaultKind{
 	planted.ResumeLeaving:          {StopBroker, KillBroker, KillEverything},
 	planted.ServeUnregistered:      {LosePower, KillBroker, KillEverything, Isolate},
 	planted.StaleControllerCommits: {ElectController, KillController, PauseController},
+	planted.AnswerUncommitted:      {PauseBroker, Isolate, KillBroker, SlowDown},
+	planted.ReadUncommitted:        {PauseBroker, Isolate, KillBroker, SlowDown},
+	planted.ShowInherited:          {PauseBroker, Isolate, KillBroker, SlowDown},
+	planted.UnprovenCoordinator:    {ReturnAlone, ReturnAlone, ElectController},
+	planted.KeepRolledBack:         {PauseBroker, Isolate, KillBroker, SlowDown},
+	planted.ForgetTombstones:       {KillBroker, StopBroker, ElectPreferred},
 	planted.ProofFromSilence:       {LosePower, Slander, CutOneWay, KillBroker},
 	planted.OneRefusal:             {KillBroker, Slander, LosePower},
 	planted.ForgetHeldBack:         {LoseAllPower, KillEverything, ElectController, KillController, PauseController},
@@ -37,6 +43,9 @@ var focus = map[planted.Bug][]FaultKind{
 
 // proofs are the bugs of fencing on proof of death, without which they cannot show.
 var proofs = []planted.Bug{planted.ProofFromSilence, planted.OneRefusal, planted.ForgetHeldBack}
+
+// ofGroups are the bugs of group coordinators, which only some worlds have.
+var ofGroups = []planted.Bug{planted.AnswerUncommitted, planted.ReadUncommitted, planted.ShowInherited, planted.UnprovenCoordinator, planted.KeepRolledBack, planted.ForgetTombstones}
 
 // TestPlantedBugs plants one bug after the other: the simulator must find each
 // within KVORUM_SEEDS seeds from KVORUM_SEED on, or 1,000.
@@ -53,9 +62,10 @@ func TestPlantedBugs(t *testing.T) {
 			if some := focus[bug]; some != nil {
 				plan = func(seed uint64) Plan {
 					p := NewPlanOf(seed, some...)
-					p.Deaths = slices.Contains(proofs, bug)
+					p.Deaths = slices.Contains(proofs, bug) || bug == planted.UnprovenCoordinator
 					p.Flush = slices.Contains(some, LoseAllPower)
 					p.Unbalanced = p.Flush
+					p.Groups = slices.Contains(ofGroups, bug)
 					return p
 				}
 			}

@@ -20,7 +20,7 @@ var topics = []string{"steady", "changing"}
 
 const partitionsPerTopic = 2
 
-// names are all partitions.
+// names are all partitions that are produced to.
 func names() []kafka.TopicPartition {
 	var all []kafka.TopicPartition
 	for _, t := range topics {
@@ -29,6 +29,24 @@ func names() []kafka.TopicPartition {
 		}
 	}
 	return all
+}
+
+// everything is all partitions that there may be, names those that are produced to.
+func everything() []kafka.TopicPartition { return append(names(), offsetsPartition) }
+
+// names are the partitions of this world.
+func (w *World) names() []kafka.TopicPartition {
+	if w.plan.Groups {
+		return everything()
+	}
+	return names()
+}
+
+func (w *World) topics() []string {
+	if w.plan.Groups {
+		return append(topics[:len(topics):len(topics)], offsetsPartition.Topic)
+	}
+	return topics
 }
 
 // client is an idempotent producer with acks=all and one request at a time to
@@ -150,7 +168,7 @@ func (w *World) createTopics() {
 	next := 0
 	w.calm("the topics", func() bool {
 		if next++; next%64 == 1 {
-			for _, name := range topics {
+			for _, name := range w.topics() {
 				if c := w.activeController(); c != nil && !made[name] {
 					w.ask(outside, c, createTopic(name), func(r kmsg.Response) {
 						if resp, ok := r.(*kmsg.CreateTopicsResponse); ok {
@@ -160,7 +178,11 @@ func (w *World) createTopics() {
 				}
 			}
 		}
-		return len(made) == len(topics) && made[topics[0]] && made[topics[1]]
+		all := true
+		for _, name := range w.topics() {
+			all = all && made[name]
+		}
+		return all
 	})
 }
 
@@ -169,6 +191,9 @@ func createTopic(name string) kmsg.Request {
 	req.Version = 7
 	t := kmsg.NewCreateTopicsRequestTopic()
 	t.Topic, t.NumPartitions, t.ReplicationFactor = name, partitionsPerTopic, brokerCount
+	if name == offsetsPartition.Topic {
+		t.NumPartitions = 1
+	}
 	c := kmsg.NewCreateTopicsRequestTopicConfig()
 	value := "2"
 	c.Name, c.Value = "min.insync.replicas", &value

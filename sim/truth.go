@@ -59,7 +59,7 @@ func (e entry) String() string {
 
 func newTruth() truth {
 	t := truth{logs: map[kafka.TopicPartition]*committedLog{}, leaders: map[leaderKey]kafka.BrokerID{}, images: map[kafka.Offset][32]byte{}}
-	for _, name := range names() {
+	for _, name := range everything() {
 		t.logs[name] = &committedLog{next: map[kafka.ProducerID]int32{}}
 	}
 	return t
@@ -121,7 +121,7 @@ func (t *truth) add(w *World, p *partition, known *committedLog, e entry) {
 	if e.base != known.end {
 		w.fail("ConsistentRead", "broker %d shows %s, %v, after offset %d", p.b.id, p.name, e, known.end)
 	}
-	if want := known.next[e.producer]; e.sequence != want {
+	if want := known.next[e.producer]; e.producer >= 0 && e.sequence != want {
 		w.fail("Idempotence", "%s has %v, where sequence %d is next", p.name, e, want)
 	}
 	known.next[e.producer] += int32(e.end - e.base)
@@ -184,7 +184,7 @@ func (t *truth) committedImage(w *World, im *image.Image) {
 		tellChanges(w, t.newest, im)
 		checkJoined(w, t.newest, im)
 		t.newest = im
-		for _, name := range names() {
+		for _, name := range everything() {
 			if partitionIn(im, name) != nil {
 				t.candidates(w, name)
 			}
@@ -203,7 +203,7 @@ func (t *truth) committedImage(w *World, im *image.Image) {
 
 // checkJoined checks that nobody joins an ISR who is fenced or about to stop.
 func checkJoined(w *World, was, is *image.Image) {
-	for _, name := range names() {
+	for _, name := range everything() {
 		now, old := partitionIn(is, name), partitionIn(was, name)
 		if now == nil || old == nil || now.PartitionEpoch != old.PartitionEpoch+1 || now.LeaderEpoch != old.LeaderEpoch {
 			continue // an election, or more than one step
@@ -218,7 +218,7 @@ func checkJoined(w *World, was, is *image.Image) {
 
 // tellChanges puts what became of the partitions into the story.
 func tellChanges(w *World, was, is *image.Image) {
-	for _, name := range names() {
+	for _, name := range everything() {
 		now := partitionIn(is, name)
 		if old := partitionIn(was, name); now == nil || old != nil && old.PartitionEpoch == now.PartitionEpoch && minISROf(was, name.Topic) == minISROf(is, name.Topic) {
 			continue

@@ -30,11 +30,13 @@ type World struct {
 	rnd  *rand.Rand
 	odd  *rand.Rand // of the peers that are not what they should be
 	read *rand.Rand // of the consumers
-	now  int64      // in ms, never back; brokers' wall clocks may be off by their skew
-	step int
-	plan Plan
-	next int // of plan.Faults, not begun
-	open []undo
+	// groups is that of coordinators and their clients.
+	groups *rand.Rand
+	now    int64 // in ms, never back; brokers' wall clocks may be off by their skew
+	step   int
+	plan   Plan
+	next   int // of plan.Faults, not begun
+	open   []undo
 
 	group       *testlog.Group
 	proposals   []*testlog.Proposal // not placed yet, or placed and to be placed again
@@ -42,6 +44,7 @@ type World struct {
 	brokers     []*broker
 	producers   []*client
 	consumers   []*consumer
+	committers  []*committer
 	network     network
 	requests    map[uint64]*controllerRequest
 	lastRequest uint64
@@ -86,7 +89,7 @@ func (w *World) tell(format string, args ...any) {
 
 // New makes the world of a seed and a plan: formatted disks, nothing started.
 func New(seed uint64, plan Plan) *World {
-	w := &World{seed: seed, rnd: rand.New(rand.NewPCG(seed, 1)), odd: rand.New(rand.NewPCG(seed, 4)), read: rand.New(rand.NewPCG(seed, 5)), now: epochMs, plan: plan,
+	w := &World{seed: seed, rnd: rand.New(rand.NewPCG(seed, 1)), odd: rand.New(rand.NewPCG(seed, 4)), read: rand.New(rand.NewPCG(seed, 5)), groups: rand.New(rand.NewPCG(seed, 6)), now: epochMs, plan: plan,
 		group:    testlog.NewGroup(kafka.LeaderEpoch(seed%3), 100, 101, 102),
 		requests: map[uint64]*controllerRequest{}, truth: newTruth(), coverage: Coverage{}}
 	w.group.SetFaults(testlog.Faults{AnyBase: planted.Is(planted.StaleControllerCommits)})
@@ -101,6 +104,9 @@ func New(seed uint64, plan Plan) *World {
 	}
 	for range consumerCount {
 		w.consumers = append(w.consumers, newConsumer())
+	}
+	for i := range committerCount {
+		w.committers = append(w.committers, newCommitter(i))
 	}
 	return w
 }
@@ -127,6 +133,10 @@ func (w *World) run() {
 // something happens: mostly a message arrives, or one of the nodes does the next
 // of its chores, or time passes.
 func (w *World) something() {
+	if w.plan.Groups && w.groups.IntN(4) == 0 {
+		w.groupChore()
+		return
+	}
 	switch p := w.rnd.IntN(1000); {
 	case p < 440:
 		w.deliver()
@@ -194,7 +204,7 @@ func (w *World) describe() string {
 			fmt.Fprintf(&out, ", registered with epoch %d at %d, fenced %t", r.Epoch, r.RegisteredAt, r.Fenced)
 		}
 	}
-	for _, name := range names() {
+	for _, name := range w.names() {
 		t := c.state.Image.TopicByName(name.Topic)
 		if t == nil {
 			continue

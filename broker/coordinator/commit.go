@@ -5,6 +5,7 @@ import (
 
 	"kvorum/broker/group"
 	"kvorum/internal/kafka"
+	"kvorum/internal/planted"
 	"kvorum/protocol/errors"
 )
 
@@ -16,6 +17,8 @@ type committing struct {
 	snapshots []snapshot
 	// waiting are the answers, in the order of what they wait for.
 	waiting []waiting
+	// inherited is the end of what was loaded.
+	inherited kafka.Offset
 }
 
 type snapshot struct {
@@ -27,7 +30,7 @@ type waiting struct {
 	end      kafka.Offset
 	byMs     int64 // offsets.commit.timeout.ms
 	request  *Request
-	response kmsg.Response
+	response kmsg.Response // of a plain request it is made when it is given
 }
 
 // maxSnapshots bounds the states that are kept while the high watermark stands
@@ -37,6 +40,8 @@ const maxSnapshots = 64
 // view is the state that reads see: what is committed.
 func (c *Core) view() *group.State {
 	switch {
+	case planted.Is(planted.ReadUncommitted):
+		return c.state
 	case c.committed != nil:
 		return c.committed
 	case c.saved != nil:
@@ -48,6 +53,7 @@ func (c *Core) view() *group.State {
 
 // loaded begins with a state of which a part may not be committed.
 func (c *Core) loaded(hw kafka.Offset) {
+	c.inherited = c.state.End()
 	if c.state.End() <= hw {
 		c.committed = nil
 		return
@@ -56,6 +62,29 @@ func (c *Core) loaded(hw kafka.Offset) {
 		c.committed = new(group.State)
 	}
 	c.snapshots = append(c.snapshots, snapshot{c.state.End(), c.state.Clone()})
+}
+
+// show answers with committed offsets. A new leader does not know yet how much of its
+// log is committed: what the one before it has acknowledged may lie above its high
+// watermark, and would seem to go back. Until all of that is committed reads wait.
+func (c *Core) show(r *Request) {
+	if c.committed == nil || c.committed.End() >= c.inherited || planted.Is(planted.ShowInherited) {
+		c.give(waiting{request: r})
+		return
+	}
+	end := c.inherited
+	if n := len(c.waiting); n > 0 {
+		end = max(end, c.waiting[n-1].end)
+	}
+	c.reply(r, nil, end)
+}
+
+// give gives an answer.
+func (c *Core) give(w waiting) {
+	if w.request.plain() {
+		w.response = fetched(c.view(), w.request.body.(*kmsg.OffsetFetchRequest))
+	}
+	w.request.done <- result{response: w.response}
 }
 
 // appended notes the state after an append.
@@ -96,9 +125,8 @@ func (c *Core) settle() {
 	if c.committed != nil {
 		seen = min(hw, c.committed.End())
 	}
-	for n = 0; n < len(c.waiting) && c.waiting[n].end <= seen; n++ {
-		w := &c.waiting[n]
-		w.request.done <- result{response: w.response}
+	for n = 0; n < len(c.waiting) && (c.waiting[n].end <= seen || planted.Is(planted.AnswerUncommitted)); n++ {
+		c.give(c.waiting[n])
 	}
 	c.waiting = drop(c.waiting, n)
 }

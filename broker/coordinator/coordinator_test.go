@@ -308,7 +308,7 @@ func TestUncommitted(t *testing.T) {
 }
 
 // What is above the high watermark when a partition is loaded is not seen before
-// it is committed.
+// it is committed, and may have been acknowledged: until then offsets are not shown.
 func TestLoadAboveHighWatermark(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemLog(t)
@@ -319,10 +319,17 @@ func TestLoadAboveHighWatermark(t *testing.T) {
 		g.commit("g", "t", 0, 2) // times out
 		g.elect(m)
 		synctest.Wait()
-		if o, _ := g.fetched("g", "t", 0, false); o != 1 {
+		if o, code := g.fetched("g", "t", 0, false); code != errors.CoordinatorNotAvailable {
+			t.Errorf("a read sees %d (%v)", o, code)
+		}
+		var o int64
+		var w sync.WaitGroup
+		w.Go(func() { o, _ = g.fetched("g", "t", 0, false) })
+		synctest.Wait()
+		m.hold(false)
+		if w.Wait(); o != 2 {
 			t.Errorf("a read sees %d", o)
 		}
-		m.hold(false)
 		if o, _ := g.fetched("g", "t", 0, true); o != 2 {
 			t.Errorf("a stable read sees %d", o)
 		}

@@ -5,8 +5,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kmsg"
-
 	"kvorum/broker/group"
 	"kvorum/internal/kafka"
 	"kvorum/protocol/batch"
@@ -135,6 +133,15 @@ func (c *Core) Lost(err error) {
 // Resign fails everything that waits and forgets the state: somebody else leads.
 func (c *Core) Resign() { c.enter(gone, errors.NotCoordinator) }
 
+// State is what reads see: what is committed. Nil while it is not loaded. It is the
+// core's: not to be changed, nor kept beyond the next turn.
+func (c *Core) State() *group.State {
+	if !c.usable() {
+		return nil
+	}
+	return c.view()
+}
+
 // enter begins a phase with an empty state; who waits is told code.
 func (c *Core) enter(p phase, code errors.Code) {
 	for _, w := range c.waiting {
@@ -177,7 +184,7 @@ func (c *Core) take(r *Request) {
 	case r.deleted != nil:
 		c.decide(decision{request: r, event: group.TopicsDeleted{Topics: r.deleted}})
 	case r.plain():
-		r.done <- result{response: fetched(c.view(), r.body.(*kmsg.OffsetFetchRequest))}
+		c.show(r)
 	default:
 		c.tokens++
 		r.token = c.tokens

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"kvorum/broker/group"
 	"kvorum/internal/kafka"
+	"kvorum/internal/planted"
 	"kvorum/protocol/batch"
 	"kvorum/protocol/errors"
 )
@@ -220,7 +221,10 @@ const keptBuffer = 1 << 20
 // rollBack takes the decisions back. Of those that were split, the records that
 // are in the log stay.
 func (c *Core) rollBack(err error, appended int) {
-	if c.state = c.saved; appended > 0 {
+	if !planted.Is(planted.KeepRolledBack) {
+		c.state = c.saved
+	}
+	if appended > 0 {
 		c.state = c.saved.Clone()
 	}
 	partly := appended > 0

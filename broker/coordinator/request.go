@@ -52,7 +52,8 @@ func (r *Request) Answer() (kmsg.Response, bool) {
 	}
 }
 
-// plain reports whether it reads what is committed, without waiting for what is not.
+// plain reports whether it reads committed offsets, without waiting for what this
+// coordinator has written after them.
 func (r *Request) plain() bool {
 	q, ok := r.body.(*kmsg.OffsetFetchRequest)
 	return ok && !q.RequireStable

@@ -8,6 +8,7 @@ import (
 	"github.com/tidwall/btree"
 
 	"kvorum/internal/kafka"
+	"kvorum/internal/planted"
 )
 
 // State is what one partition of __consumer_offsets says, and what its groups
@@ -82,6 +83,9 @@ func (s *State) loadOffset(at kafka.Offset, producer kafka.ProducerID, key, valu
 		return err
 	}
 	if value == nil {
+		if planted.Is(planted.ForgetTombstones) {
+			return nil
+		}
 		s.forgetOffset(k)
 		return nil
 	}

@@ -60,6 +60,21 @@ const (
 	ResumeLeaving
 	// ServeUnregistered lets one act on an image from before its registration.
 	ServeUnregistered
+	// AnswerUncommitted lets a group coordinator answer before what it has appended is
+	// committed.
+	AnswerUncommitted
+	// ReadUncommitted shows reads what it has decided last.
+	ReadUncommitted
+	// ShowInherited lets a new one show offsets while it does not know yet how much of
+	// its log is committed.
+	ShowInherited
+	// UnprovenCoordinator lets one that restarted without controllers coordinate before
+	// it has shown that it leads.
+	UnprovenCoordinator
+	// KeepRolledBack keeps in its state what could not be appended.
+	KeepRolledBack
+	// ForgetTombstones loads offsets that were deleted.
+	ForgetTombstones
 	// ProofFromSilence takes a listener that does not answer for one that refuses.
 	ProofFromSilence
 	// OneRefusal takes one refusal for proof of death.
@@ -92,6 +107,8 @@ var names = [...]string{"none", "commit under min ISR", "forget the proposed ISR
 	"never cut", "ignore broker epochs", "admit a fenced broker", "ignore the partition epoch", "an unclean broker stays",
 	"eligible for ever", "the same epoch again", "forget producers", "flush nothing", "trust the tail", "a stale controller commits",
 	"resume after a power loss", "resume a leaving broker", "serve unregistered",
+	"answer commits that are not committed", "read uncommitted offsets", "show offsets that a predecessor may have committed", "an unproven coordinator",
+	"keep what was rolled back", "forget tombstones of offsets",
 	"proof from silence", "one refusal is proof", "forget elections that are held back",
 	"take uncommitted metadata from a peer", "take damaged metadata from a peer", "give metadata to a stranger", "give metadata of another history",
 	"answer any leader epoch", "out of range above the high watermark", "tell the end at once", "read above the high watermark"}
