@@ -84,17 +84,19 @@ func toBrokers(ctx context.Context, t *testing.T, c *Cluster, preflight []string
 	if _, err := adm.CreateTopic(ctx, 1, 1, nil, "old"); err != nil {
 		t.Fatal(err)
 	}
-	topics, err := adm.ListTopics(ctx, "old")
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := c.Brokers[topics["old"].Partitions[0].Leader-1]
+	leader := int32(-1)
+	var names []string
+	waitUntil(t, "the topic of an old format to have a leader and a log", func() bool {
+		topics, err := adm.ListTopics(ctx, "old")
+		if p, ok := topics["old"].Partitions[0]; err == nil && ok && p.Leader > 0 {
+			leader = p.Leader
+			names, err = filepath.Glob(filepath.Join(c.Brokers[leader-1].DataDir(), "old-0", "0*"))
+		}
+		return err == nil && len(names) > 0
+	})
+	b := c.Brokers[leader-1]
 	b.Stop(t)
 	old := filepath.Join(b.DataDir(), "old-0")
-	names, err := filepath.Glob(filepath.Join(old, "0*"))
-	if err != nil || len(names) == 0 {
-		t.Fatal(names, err)
-	}
 	for _, name := range names {
 		if err := os.Remove(name); err != nil {
 			t.Fatal(err)
