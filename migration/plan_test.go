@@ -245,3 +245,25 @@ func TestSteps(t *testing.T) {
 		t.Errorf("lines\n%s", strings.Join(lines, "\n"))
 	}
 }
+
+// TestControllersStep: what a controller needs is what the brokers have.
+func TestControllersStep(t *testing.T) {
+	f := facts(t, loadTree(t, "before"))
+	b := &f.Brokers[1]
+	f.Brokers[0].Err = errors.New("refused")
+	b.Static["password.encoder.secret"], b.Configs["super.users"], b.Configs["inter.broker.listener.name"] = "", "User:admin", "INSIDE"
+	s := NewPlan(f).Steps[1]
+	want := []string{"process.roles=controller", "zookeeper.metadata.migration.enable=true", "zookeeper.connect=" + f.Connect, "inter.broker.listener.name=INSIDE",
+		"password.encoder.secret=(the brokers')", "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer", "super.users=User:admin"}
+	if got := s.Nodes[0].Add; len(got) != len(want)+1 || !slices.Equal(got[:len(want)], want) {
+		t.Errorf("lines\n%s", strings.Join(got, "\n"))
+	}
+	if !strings.Contains(s.Commands[0], "-t "+f.Snapshot.ClusterID) || !strings.Contains(s.Commands[0], "--release-version 3.9 ") {
+		t.Errorf("commands %q", s.Commands)
+	}
+	delete(b.Static, "password.encoder.secret")
+	b.Configs = map[string]string{"inter.broker.protocol.version": "3.9"}
+	if got := NewPlan(f).Steps[1].Nodes[0].Add; len(got) != 5 || got[3] != "inter.broker.listener.name=PLAINTEXT" {
+		t.Errorf("lines of a broker that says little\n%s", strings.Join(got, "\n"))
+	}
+}

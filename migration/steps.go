@@ -1,6 +1,7 @@
 package migration
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -33,11 +34,54 @@ const votersPlaceholder = "ID@HOST:PORT,ID@HOST:PORT,ID@HOST:PORT"
 func steps(f *Facts, p *Plan) []Step {
 	return []Step{
 		{Title: "Bring every broker to one state that can migrate", Why: "nothing changes in what the brokers do", Nodes: prepare(f)},
-		{Title: "Restart every broker in migration mode, one at a time", Why: "each goes on with ZooKeeper and registers with the controllers too; when the last has registered, the controllers copy ZooKeeper and take over", Nodes: convertAll(f, brokerconfig.Migration)},
+		controllersStep(f, p),
+		{Title: "Restart every broker in migration mode, one at a time", Why: "each goes on with ZooKeeper and registers with the controllers too; when the last has registered, the controllers copy ZooKeeper and take over, at once or, with kvorum.migration.start=command, at kvorum migrate start", Nodes: convertAll(f, brokerconfig.Migration)},
 		{Title: "Restart every broker in KRaft mode, one at a time, on the same log directories", Why: "ZooKeeper is still written, so that there is a way back; kvorum migrate broker-config FILE --to apache-kraft writes the file", Nodes: convertAll(f, brokerconfig.ApacheKRaft)},
 		{Title: "Finalize: the controllers stop writing to ZooKeeper", Why: fmt.Sprintf("after it only kvorum migrate restore goes back to ZooKeeper, with everything stopped; cluster %s runs at metadata.version %s", p.ClusterID, p.MetadataVersion)},
 		{Title: "If kvorum's brokers shall take over: restart every broker as one of kvorum's, one at a time, on the same log directories", Why: "kvorum migrate broker-config FILE --to kvorum writes the file, and says what they refuse", Nodes: convertAll(f, brokerconfig.Kvorum)},
 	}
+}
+
+// controllersStep is how the controllers are made that take over.
+func controllersStep(f *Facts, p *Plan) Step {
+	release := strings.TrimSuffix(p.MetadataVersion, "-IV0")
+	if release == "" {
+		release = "3.9"
+	}
+	return Step{
+		Title: "Format and start three controllers, with ids that no broker has",
+		Why:   "they wait for the brokers; the lines are those of each, beside node.id, controller.quorum.voters, listeners and log.dirs of its own",
+		Nodes: []Change{{Node: "each controller", Add: controllerLines(f)}},
+		Commands: []string{
+			fmt.Sprintf("kvorum storage format -t %s -c controller.properties --release-version %s --initial-controllers ID@HOST:PORT:DIRECTORY-ID,...   (the same list on each; kvorum storage random-uuid makes the ids)", p.ClusterID, release),
+			"kvorum server --config controller.properties",
+		},
+	}
+}
+
+// controllerLines are the lines of a controller that a migration needs, as the brokers
+// have them.
+func controllerLines(f *Facts) []string {
+	lines := []string{"process.roles=controller", "zookeeper.metadata.migration.enable=true", "zookeeper.connect=" + f.Connect}
+	for i := range f.Brokers {
+		b := &f.Brokers[i]
+		if b.Err != nil {
+			continue
+		}
+		listener := b.config("inter.broker.listener.name")
+		if listener == "" { // named after its protocol, as Kafka does
+			listener = cmp.Or(b.config("security.inter.broker.protocol"), "PLAINTEXT")
+		}
+		lines = append(lines, "inter.broker.listener.name="+listener)
+		if _, ok := b.Static["password.encoder.secret"]; ok {
+			lines = append(lines, "password.encoder.secret=(the brokers')")
+		}
+		if b.config("authorizer.class.name") != "" {
+			lines = append(lines, "authorizer.class.name="+config.StandardAuthorizer, "super.users="+cmp.Or(b.config("super.users"), "(the brokers')"))
+		}
+		break // the findings say where brokers differ
+	}
+	return append(lines, "kvorum.migration.start=command   (if ZooKeeper is not to be claimed before kvorum migrate start)")
 }
 
 // change collects the lines for one broker.
