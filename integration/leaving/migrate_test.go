@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"kvorum/integration/cluster"
+	"kvorum/integration/peer"
 	"kvorum/migration/brokerconfig"
 	"kvorum/migration/mirror"
 	"kvorum/migration/zk"
@@ -182,6 +183,8 @@ func TestMigrate(t *testing.T) {
 	t.Cleanup(z.Close)
 	before := describe(ctx, t, adm)
 	maps.Copy(before, describeACLs(ctx, t, c.Brokers[0].Listener))
+	tools := peer.Require(t, peer.V43).StartDriver(t) // 3.9's acls tool knows no controllers
+	maps.Copy(before, c.printed(ctx, t, tools, ""))
 	w, follower, x := startWriter(t, c, "load"), startFollower(t, c, "load"), startTransactions(ctx, t, c, adm)
 	phase := func(name string, began time.Time) {
 		t.Logf("%-40s %8v, longest gap of the producer %v", name, time.Since(began).Round(time.Millisecond), w.gap().Round(time.Millisecond))
@@ -248,6 +251,7 @@ func TestMigrate(t *testing.T) {
 	createTopic(ctx, t, adm, "without-java")
 	after := describe(ctx, t, adm)
 	maps.Copy(after, describeACLs(ctx, t, q.Addresses[q.Active(ctx, t)]))
+	maps.Copy(after, c.printed(ctx, t, tools, q.Addresses[q.Active(ctx, t)]))
 	same(t, before, after)
 	w.check(ctx, t, c, "load")
 	follower.check(ctx, t, w.written)
