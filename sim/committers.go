@@ -50,7 +50,11 @@ func newCommitter(i int) *committer {
 // groupChore is the next thing that happens to groups.
 func (w *World) groupChore() {
 	if n := w.groups.IntN(3 * brokerCount); n < brokerCount {
-		w.committers[w.groups.IntN(committerCount)].chore(w)
+		if i := w.groups.IntN(committerCount + memberCount); i < committerCount {
+			w.committers[i].chore(w)
+		} else {
+			w.members[i-committerCount].chore(w)
+		}
 	} else if b := w.brokers[n%brokerCount]; b.up && !b.paused {
 		if w.groups.IntN(4) == 0 {
 			b.electNow()
@@ -96,12 +100,7 @@ func (c *committer) chore(w *World) {
 func (c *committer) commit(w *World, to *broker, partition int32) {
 	c.sent++
 	offset := c.sent
-	q := kmsg.NewPtrOffsetCommitRequest()
-	q.Version, q.Group, q.Generation = 8, c.group, -1
-	p := kmsg.NewOffsetCommitRequestTopicPartition()
-	p.Partition, p.Offset = partition, offset
-	q.Topics = []kmsg.OffsetCommitRequestTopic{{Topic: topics[0], Partitions: []kmsg.OffsetCommitRequestTopicPartition{p}}}
-	c.ask(w, to, q, func(_ *coordination, r kmsg.Response) func() {
+	c.ask(w, to, commitRequest(c.group, partition, offset), func(_ *coordination, r kmsg.Response) func() {
 		code := errors.Code(r.(*kmsg.OffsetCommitResponse).Topics[0].Partitions[0].ErrorCode)
 		return func() {
 			if code == errors.None && partition == rising {
@@ -163,23 +162,27 @@ func (c *committer) shown(w *World, from *coordination, at, asked int64, stable 
 	c.known = max(c.known, at)
 }
 
-// ask sends a request; answered is called where the answer is made and returns what
-// happens when it arrives.
 func (c *committer) ask(w *World, to *broker, q kmsg.Request, answered func(*coordination, kmsg.Response) func()) {
-	call := c.waiting.begin(w.now)
-	over := func() bool { return c.waiting.call != call || !c.waiting.busy(w.now) }
+	w.askCoordinator(&c.waiting, c.group, to, q, answered)
+}
+
+// askCoordinator sends a request of a client that waits for nothing else; answered is
+// called where the answer is made and returns what happens when it arrives.
+func (w *World) askCoordinator(client *waiting, id string, to *broker, q kmsg.Request, answered func(*coordination, kmsg.Response) func()) {
+	call := client.begin(w.now)
+	over := func() bool { return client.call != call || !client.busy(w.now) }
 	w.send(outside, to.node(), func() {
 		g := to.coordination
 		switch {
 		case over():
 		case g == nil:
-			w.send(to.node(), outside, func() { c.waiting.done(call) })
+			w.send(to.node(), outside, func() { client.done(call) })
 		default:
-			r := coordinator.NewRequest(group.Client{ID: c.group, Host: "/127.0.0.1"}, q)
+			r := coordinator.NewRequest(group.Client{ID: id, Host: "/127.0.0.1"}, q)
 			g.queue = append(g.queue, &groupRequest{r, over, func(from *coordination, a kmsg.Response) {
 				arrived := answered(from, a)
 				w.send(to.node(), outside, func() {
-					if c.waiting.done(call) {
+					if client.done(call) {
 						arrived()
 					}
 				})
@@ -188,15 +191,15 @@ func (c *committer) ask(w *World, to *broker, q kmsg.Request, answered func(*coo
 	})
 }
 
-// allCoordinated reports whether every group has been read since the faults ended, and
-// there is a coordinator whose log is committed.
+// allCoordinated reports whether every group has been read since the faults ended, all
+// members are of one generation, and there is a coordinator whose log is committed.
 func (w *World) allCoordinated() bool {
 	for _, c := range w.committers {
 		if !c.settled {
 			return false
 		}
 	}
-	return w.coordinator() != nil
+	return w.coordinator() != nil && w.allJoined()
 }
 
 // coordinator is the one whose log is committed to its end, if there is one.

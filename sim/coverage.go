@@ -13,7 +13,7 @@ type Coverage map[string]int
 // Events are what a set of runs has to have seen; one that is never seen means
 // that the world does not do what it says.
 var Events = []string{
-	"commit acknowledged", "commit refused under min ISR", "coordinator began", "coordinator had to prove itself", "live offsets compared with replayed ones", "offset shown",
+	"commit acknowledged", "commit refused under min ISR", "coordinator began", "coordinator had to prove itself", "live offsets compared with replayed ones", "member assigned", "member committed", "member committed too late", "offset shown",
 	"zombie coordinator appended", "zombie coordinator showed an offset",
 	"acknowledged", "active controller", "all lost power", "append refused by the state machine", "broker killed", "broker lost power", "broker paused", "clock jumped", "consumer asked an older leader", "consumer followed a leader", "consumer read", "consumer sought the end", "end not known yet",
 	"controlled shutdown", "controller killed", "controllers all gone", "dial refused", "dial unanswered", "divergence told", "duplicate recognised", "everything killed", "fenced on proof of death", "follower truncated",

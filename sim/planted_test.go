@@ -32,6 +32,8 @@ var focus = map[planted.Bug][]FaultKind{
 	planted.UnprovenCoordinator:    {ReturnAlone, ReturnAlone, ElectController},
 	planted.KeepRolledBack:         {PauseBroker, Isolate, KillBroker, SlowDown},
 	planted.ForgetTombstones:       {KillBroker, StopBroker, ElectPreferred},
+	planted.ForgetGenerations:      {KillBroker, StopBroker, ElectPreferred},
+	planted.AnyGenerationCommits:   {SlowDown, PauseBroker, Isolate, KillBroker},
 	planted.ProofFromSilence:       {LosePower, Slander, CutOneWay, KillBroker},
 	planted.OneRefusal:             {KillBroker, Slander, LosePower},
 	planted.ForgetHeldBack:         {LoseAllPower, KillEverything, ElectController, KillController, PauseController},
@@ -45,7 +47,8 @@ var focus = map[planted.Bug][]FaultKind{
 var proofs = []planted.Bug{planted.ProofFromSilence, planted.OneRefusal, planted.ForgetHeldBack}
 
 // ofGroups are the bugs of group coordinators, which only some worlds have.
-var ofGroups = []planted.Bug{planted.AnswerUncommitted, planted.ReadUncommitted, planted.ShowInherited, planted.UnprovenCoordinator, planted.KeepRolledBack, planted.ForgetTombstones}
+var ofGroups = []planted.Bug{planted.AnswerUncommitted, planted.ReadUncommitted, planted.ShowInherited, planted.UnprovenCoordinator, planted.KeepRolledBack, planted.ForgetTombstones,
+	planted.ForgetGenerations, planted.AnyGenerationCommits}
 
 // TestPlantedBugs plants one bug after the other: the simulator must find each
 // within KVORUM_SEEDS seeds from KVORUM_SEED on, or 1,000.

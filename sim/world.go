@@ -45,6 +45,8 @@ type World struct {
 	producers   []*client
 	consumers   []*consumer
 	committers  []*committer
+	members     []*member
+	generations generations
 	network     network
 	requests    map[uint64]*controllerRequest
 	lastRequest uint64
@@ -108,6 +110,10 @@ func New(seed uint64, plan Plan) *World {
 	for i := range committerCount {
 		w.committers = append(w.committers, newCommitter(i))
 	}
+	for range memberCount {
+		w.members = append(w.members, &member{})
+	}
+	w.generations.told = map[int32]uint64{}
 	return w
 }
 

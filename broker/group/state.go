@@ -135,6 +135,9 @@ func (s *State) loadGroup(key, value []byte) error {
 	if err != nil {
 		return fmt.Errorf("group %q: %w", id, err)
 	}
+	if planted.Is(planted.ForgetGenerations) {
+		g.generation = 0
+	}
 	s.groups.Set(id, g)
 	return nil
 }

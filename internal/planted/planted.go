@@ -75,6 +75,10 @@ const (
 	KeepRolledBack
 	// ForgetTombstones loads offsets that were deleted.
 	ForgetTombstones
+	// ForgetGenerations lets a new coordinator count a group's generations anew.
+	ForgetGenerations
+	// AnyGenerationCommits takes offsets from members that a rebalance has left behind.
+	AnyGenerationCommits
 	// ProofFromSilence takes a listener that does not answer for one that refuses.
 	ProofFromSilence
 	// OneRefusal takes one refusal for proof of death.
@@ -108,7 +112,7 @@ var names = [...]string{"none", "commit under min ISR", "forget the proposed ISR
 	"eligible for ever", "the same epoch again", "forget producers", "flush nothing", "trust the tail", "a stale controller commits",
 	"resume after a power loss", "resume a leaving broker", "serve unregistered",
 	"answer commits that are not committed", "read uncommitted offsets", "show offsets that a predecessor may have committed", "an unproven coordinator",
-	"keep what was rolled back", "forget tombstones of offsets",
+	"keep what was rolled back", "forget tombstones of offsets", "forget generations", "members of any generation commit",
 	"proof from silence", "one refusal is proof", "forget elections that are held back",
 	"take uncommitted metadata from a peer", "take damaged metadata from a peer", "give metadata to a stranger", "give metadata of another history",
 	"answer any leader epoch", "out of range above the high watermark", "tell the end at once", "read above the high watermark"}
