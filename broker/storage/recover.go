@@ -47,6 +47,9 @@ func (l *Log) recover(all []*segment) (kafka.Offset, error) {
 			return 0, err
 		}
 		end = next
+		if err := l.keepAborted(s); err != nil {
+			return 0, err
+		}
 		if size < s.size.Load() {
 			// The segments after it go first: a crash in between must not leave them.
 			if err := l.drop(all[i+1:]); err != nil {
@@ -76,6 +79,16 @@ func (l *Log) recover(all []*segment) (kafka.Offset, error) {
 // written back. Compaction leaves such gaps, too.
 func (l *Log) lost(end, base kafka.Offset, before bool) bool {
 	return before && end < base && !l.config.Load().Compact
+}
+
+// keepAborted makes the index of aborted transactions durable again where records
+// below the recovery point have theirs in it: no flush need come back to this segment,
+// and nobody would miss the index if a loss of power took it.
+func (l *Log) keepAborted(s *segment) error {
+	if s.base >= l.options.RecoveryPoint {
+		return nil
+	}
+	return s.aborted.flush()
 }
 
 // recoverSegment walks a segment, folds it and indexes it anew, up to the first
