@@ -1,6 +1,6 @@
 // Package sim is the deterministic world: three controllers and three brokers,
-// their network, disks and clocks, the producers that write to them and the clients
-// that commit offsets, in one goroutine. A seed decides everything that happens; the
+// their network, disks and clocks, the producers that write to them, with and
+// without transactions, and the clients that commit offsets, in one goroutine. A seed decides everything that happens; the
 // same seed gives the same run, step by step.
 //
 // What runs are the production cores: quorum.Core with its decisions over a Raft

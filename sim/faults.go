@@ -26,7 +26,10 @@ type Plan struct {
 	Unbalanced bool
 	// Groups is a world with group coordinators and their clients.
 	Groups bool
-	Faults []Fault
+	// Transactions is a world with transactional producers, and readers of committed
+	// records.
+	Transactions bool
+	Faults       []Fault
 }
 
 // Fault happens at a step and is ended some steps later.
@@ -104,6 +107,7 @@ func NewPlan(seed uint64) Plan {
 	}
 	p := draw(rnd, some)
 	p.Deaths, p.Flush, p.Unbalanced, p.Groups = deaths, flush, flush, groups
+	p.Transactions = seed%5 < 2
 	return p
 }
 

@@ -27,7 +27,7 @@ func (w *World) heal() {
 		}
 	}
 	w.calm("recovery", func() bool {
-		return w.allUnfenced() && w.allInSync() && w.allAcknowledged() && w.allReplicated() && (!w.plan.Groups || w.allCoordinated())
+		return w.allUnfenced() && w.allInSync() && w.allAcknowledged() && w.allEnded() && w.allReplicated() && (!w.plan.Groups || w.allCoordinated())
 	})
 	if w.plan.Groups {
 		w.compareGroups()
@@ -35,6 +35,7 @@ func (w *World) heal() {
 	for _, name := range w.names() {
 		for _, b := range w.brokers {
 			w.truth.compare(b.partition(name), 0, w.truth.logs[name].end)
+			b.partition(name).compareCommitted(w.truth.logs[name].end)
 		}
 	}
 	w.calm("the consumers' end", w.allConsumed)

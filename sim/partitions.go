@@ -205,6 +205,12 @@ func (p *partition) tick() {
 
 // produce appends a client's batch with acks=all.
 func (p *partition) produce(records []byte, answer func(kafka.Offset, error)) {
+	p.write(records, storage.AppendOptions{Origin: producer.Client, NowMs: p.b.wallClock()}, answer)
+}
+
+// write appends what a client or a coordinator wrote, and answers when it is
+// committed.
+func (p *partition) write(records []byte, o storage.AppendOptions, answer func(kafka.Offset, error)) {
 	if p.leader == nil {
 		answer(0, errors.New(errors.NotLeaderOrFollower, "not the leader"))
 		return
@@ -217,7 +223,7 @@ func (p *partition) produce(records []byte, answer func(kafka.Offset, error)) {
 	if p.deposed() {
 		p.b.w.event("zombie leader appended")
 	}
-	done, err := p.log.AppendLeader(records, p.leader.Epoch(), storage.AppendOptions{Origin: producer.Client, NowMs: p.b.wallClock()})
+	done, err := p.log.AppendLeader(records, p.leader.Epoch(), o)
 	if err != nil {
 		answer(0, err)
 		return

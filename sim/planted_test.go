@@ -41,6 +41,11 @@ var focus = map[planted.Bug][]FaultKind{
 	planted.TakeDamaged:            {KillControllers, KillBroker, SlowDown},
 	planted.GiveToStrangers:        {KillControllers, KillBroker, SlowDown},
 	planted.GiveAnotherHistory:     {KillControllers, KillBroker, SlowDown},
+	planted.MarkerWithoutEpoch:     {KillBroker, PauseBroker, SlowDown},
+	planted.DelayedEndTxn:          {KillBroker, PauseBroker, SlowDown},
+	planted.ShowOpenTransactions:   {KillBroker, PauseBroker, SlowDown},
+	planted.ForgetAborted:          {KillBroker, LosePower, StopBroker},
+	planted.LoseAborted:            {LosePower, LosePower, KillBroker, StopBroker},
 }
 
 // proofs are the bugs of fencing on proof of death, without which they cannot show.
@@ -49,6 +54,9 @@ var proofs = []planted.Bug{planted.ProofFromSilence, planted.OneRefusal, planted
 // ofGroups are the bugs of group coordinators, which only some worlds have.
 var ofGroups = []planted.Bug{planted.AnswerUncommitted, planted.ReadUncommitted, planted.ShowInherited, planted.UnprovenCoordinator, planted.KeepRolledBack, planted.ForgetTombstones,
 	planted.ForgetGenerations, planted.AnyGenerationCommits}
+
+// ofTransactions are the bugs of transactions, which only some worlds have.
+var ofTransactions = []planted.Bug{planted.MarkerWithoutEpoch, planted.DelayedEndTxn, planted.ShowOpenTransactions, planted.ForgetAborted, planted.LoseAborted}
 
 // TestPlantedBugs plants one bug after the other: the simulator must find each
 // within KVORUM_SEEDS seeds from KVORUM_SEED on, or 1,000.
@@ -69,6 +77,7 @@ func TestPlantedBugs(t *testing.T) {
 					p.Flush = slices.Contains(some, LoseAllPower)
 					p.Unbalanced = p.Flush
 					p.Groups = slices.Contains(ofGroups, bug)
+					p.Transactions = slices.Contains(ofTransactions, bug)
 					return p
 				}
 			}

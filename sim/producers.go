@@ -79,21 +79,40 @@ func newClient(i int) *client {
 // chore sends the next batch of a lane, or the same again.
 func (p *client) chore(w *World) {
 	l := p.lanes[w.rnd.IntN(len(p.lanes))]
-	if l.waiting.busy(w.now) {
+	to := l.leader(w)
+	if to == nil || l.batch == nil && w.healing {
 		return
+	}
+	if l.batch == nil {
+		p.fill(w, l)
+	}
+	l.produce(w, to, func(at kafka.Offset, err error) { p.answered(w, l, to, at, err) })
+}
+
+// leader is whom a lane's next request goes to; nil while it waits for an answer, or
+// knows no leader.
+func (l *lane) leader(w *World) *broker {
+	if l.waiting.busy(w.now) {
+		return nil
 	}
 	leader, epoch := w.leaderOf(l.name)
 	if leader == kafka.NoLeader || epoch < l.epoch {
-		return
+		return nil
 	}
 	l.epoch = epoch
-	if l.batch == nil {
-		if w.healing {
-			return
-		}
-		p.fill(w, l)
-	}
-	call, to, records := l.waiting.begin(w.now), w.brokers[leader], append([]byte(nil), l.batch...)
+	return w.brokers[leader]
+}
+
+// produce sends a lane's batch.
+func (l *lane) produce(w *World, to *broker, answered func(kafka.Offset, error)) {
+	records := append([]byte(nil), l.batch...)
+	l.ask(w, to, func(q *partition, answer func(kafka.Offset, error)) { q.produce(records, answer) }, answered)
+}
+
+// ask sends a request for something to be appended, and takes its answer unless that
+// is late.
+func (l *lane) ask(w *World, to *broker, what func(q *partition, answer func(kafka.Offset, error)), answered func(kafka.Offset, error)) {
+	call := l.waiting.begin(w.now)
 	w.send(outside, to.node(), func() {
 		q, life := to.partition(l.name), to.lives
 		answer := func(at kafka.Offset, err error) {
@@ -107,7 +126,7 @@ func (p *client) chore(w *World) {
 			}
 			w.send(to.node(), outside, func() {
 				if l.waiting.done(call) {
-					p.answered(w, l, to, at, err)
+					answered(at, err)
 				}
 			})
 		}
@@ -115,7 +134,7 @@ func (p *client) chore(w *World) {
 			answer(0, errors.New(errors.UnknownTopicOrPartition, "not here"))
 			return
 		}
-		q.produce(records, answer)
+		what(q, answer)
 	})
 }
 

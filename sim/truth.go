@@ -23,6 +23,8 @@ import (
 //	OnlyActiveReplicasJoin       who joins an ISR is neither fenced nor stopping
 //	ProofOfDeath                 who is fenced before its session ends has refused twice
 //	Idempotence                  no sequence of a producer is committed twice, none is left out
+//	TransactionsEndAsDecided each transaction is in a log in one piece, and ends as was decided, not before it was
+//	ReadCommitted        readers of committed records get those of committed transactions, and no others
 //	MetadataLogMatching          every node has the same state at the same offset
 //	LogMatching                  below the high watermark replicas are the same bytes
 type truth struct {
@@ -51,10 +53,11 @@ type entry struct {
 	producer  kafka.ProducerID
 	sequence  int32
 	crc       uint32
+	stamp     stamp
 }
 
 func (e entry) String() string {
-	return fmt.Sprintf("offsets %d to %d of epoch %d by producer %d from sequence %d", e.base, e.end-1, e.epoch, e.producer, e.sequence)
+	return fmt.Sprintf("offsets %d to %d of epoch %d by producer %d from sequence %d%v", e.base, e.end-1, e.epoch, e.producer, e.sequence, e.stamp)
 }
 
 func newTruth() truth {
@@ -66,7 +69,7 @@ func newTruth() truth {
 }
 
 func entryOf(v batch.View) entry {
-	return entry{v.BaseOffset(), v.EndOffset(), v.Epoch(), v.ProducerID(), v.BaseSequence(), v.CRC()}
+	return entry{v.BaseOffset(), v.EndOffset(), v.Epoch(), v.ProducerID(), v.BaseSequence(), v.CRC(), stampOf(v)}
 }
 
 // committed takes what a leader shows below its high watermark beyond what is
@@ -121,7 +124,9 @@ func (t *truth) add(w *World, p *partition, known *committedLog, e entry) {
 	if e.base != known.end {
 		w.fail("ConsistentRead", "broker %d shows %s, %v, after offset %d", p.b.id, p.name, e, known.end)
 	}
-	if want := known.next[e.producer]; e.producer >= 0 && e.sequence != want {
+	if e.stamp != (stamp{}) {
+		w.transactions.ledger.add(w, p.name, e)
+	} else if want := known.next[e.producer]; e.producer >= 0 && e.sequence != want {
 		w.fail("Idempotence", "%s has %v, where sequence %d is next", p.name, e, want)
 	}
 	known.next[e.producer] += int32(e.end - e.base)

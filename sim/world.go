@@ -38,18 +38,19 @@ type World struct {
 	next   int // of plan.Faults, not begun
 	open   []undo
 
-	group       *testlog.Group
-	proposals   []*testlog.Proposal // not placed yet, or placed and to be placed again
-	controllers []*controllerNode
-	brokers     []*broker
-	producers   []*client
-	consumers   []*consumer
-	committers  []*committer
-	members     []*member
-	generations generations
-	network     network
-	requests    map[uint64]*controllerRequest
-	lastRequest uint64
+	group        *testlog.Group
+	proposals    []*testlog.Proposal // not placed yet, or placed and to be placed again
+	controllers  []*controllerNode
+	brokers      []*broker
+	producers    []*client
+	consumers    []*consumer
+	committers   []*committer
+	members      []*member
+	generations  generations
+	transactions *transactions
+	network      network
+	requests     map[uint64]*controllerRequest
+	lastRequest  uint64
 
 	truth    truth
 	power    powerBound
@@ -114,6 +115,7 @@ func New(seed uint64, plan Plan) *World {
 		w.members = append(w.members, &member{})
 	}
 	w.generations.told = map[int32]uint64{}
+	w.transactions = newTransactions(seed)
 	return w
 }
 
@@ -139,6 +141,9 @@ func (w *World) run() {
 // something happens: mostly a message arrives, or one of the nodes does the next
 // of its chores, or time passes.
 func (w *World) something() {
+	if w.plan.Transactions {
+		w.transactions.chore(w)
+	}
 	if w.plan.Groups && w.groups.IntN(4) == 0 {
 		w.groupChore()
 		return

@@ -10,6 +10,7 @@ import (
 	"kvorum/broker/storage/checkpoint"
 	"kvorum/broker/storage/producer"
 	"kvorum/internal/kafka"
+	"kvorum/internal/planted"
 	"kvorum/internal/vfs"
 	"kvorum/protocol/errors"
 )
@@ -127,6 +128,9 @@ func (l *Log) HighWatermark() kafka.Offset { return kafka.Offset(l.high.Load()) 
 // LastStable is the offset below which every transaction has ended, at most the
 // high watermark.
 func (l *Log) LastStable() kafka.Offset {
+	if planted.Is(planted.ShowOpenTransactions) {
+		return l.HighWatermark()
+	}
 	return kafka.Offset(min(l.high.Load(), l.unstable.Load()))
 }
 

@@ -85,7 +85,7 @@ func (l *Log) lost(end, base kafka.Offset, before bool) bool {
 // below the recovery point have theirs in it: no flush need come back to this segment,
 // and nobody would miss the index if a loss of power took it.
 func (l *Log) keepAborted(s *segment) error {
-	if s.base >= l.options.RecoveryPoint {
+	if s.base >= l.options.RecoveryPoint || planted.Is(planted.LoseAborted) {
 		return nil
 	}
 	return s.aborted.flush()

@@ -7,6 +7,7 @@ import (
 
 	"kvorum/broker/storage/producer"
 	"kvorum/internal/kafka"
+	"kvorum/internal/planted"
 	"kvorum/protocol/batch"
 )
 
@@ -134,7 +135,11 @@ func (l *Log) fold(s *segment, w *walker, h header) error {
 	if _, _, err := l.producers.Add(v, 0); err != nil {
 		return fmt.Errorf("%w: %w", batch.ErrCorrupt, err)
 	}
-	return s.abort(l.producers.Commit(h.last + 1))
+	ended := l.producers.Commit(h.last + 1)
+	if planted.Is(planted.ForgetAborted) {
+		return nil
+	}
+	return s.abort(ended)
 }
 
 // abort indexes the aborted ones of transactions that have ended.

@@ -103,6 +103,19 @@ const (
 	TellEndAtOnce
 	// ReadUncommittedTail lets consumers read above the high watermark.
 	ReadUncommittedTail
+	// MarkerWithoutEpoch ends whatever transaction a producer has open, of whatever
+	// epoch the marker is.
+	MarkerWithoutEpoch
+	// DelayedEndTxn lets a marker that comes late end the transaction after its own
+	// (KIP-890).
+	DelayedEndTxn
+	// ShowOpenTransactions lets readers of committed records read up to the high
+	// watermark.
+	ShowOpenTransactions
+	// ForgetAborted lets recovery not index the transactions that were aborted.
+	ForgetAborted
+	// LoseAborted leaves the index that recovery has written to the page cache.
+	LoseAborted
 	// Bugs is their number.
 	Bugs
 )
@@ -115,7 +128,8 @@ var names = [...]string{"none", "commit under min ISR", "forget the proposed ISR
 	"keep what was rolled back", "forget tombstones of offsets", "forget generations", "members of any generation commit",
 	"proof from silence", "one refusal is proof", "forget elections that are held back",
 	"take uncommitted metadata from a peer", "take damaged metadata from a peer", "give metadata to a stranger", "give metadata of another history",
-	"answer any leader epoch", "out of range above the high watermark", "tell the end at once", "read above the high watermark"}
+	"answer any leader epoch", "out of range above the high watermark", "tell the end at once", "read above the high watermark",
+	"a marker without its epoch", "a delayed end of a transaction", "show open transactions", "forget aborted transactions", "lose the index of aborted transactions"}
 
 // String is the bug's name.
 func (b Bug) String() string { return names[b] }

@@ -6,6 +6,7 @@ import (
 
 	"kvorum/internal/invariant"
 	"kvorum/internal/kafka"
+	"kvorum/internal/planted"
 	"kvorum/protocol/batch"
 	"kvorum/protocol/errors"
 )
@@ -84,8 +85,8 @@ func (s *State) addMarker(v batch.View, transactionVersion int16) error {
 // that a marker of the present epoch is stale, too; but a marker that is sent
 // again after its transaction has ended is taken, as is one of the last epoch.
 func (u *update) checkMarker(m marker, epoch, transactionVersion int16) error {
-	stale := epoch < u.Epoch
-	if transactionVersion >= 2 && epoch == u.Epoch {
+	stale := epoch < u.Epoch && !planted.Is(planted.MarkerWithoutEpoch)
+	if transactionVersion >= 2 && epoch == u.Epoch && !planted.Is(planted.DelayedEndTxn) {
 		stale = u.TransactionFirst != kafka.NoOffset && epoch != maxEpoch
 	}
 	if stale {
