@@ -35,6 +35,7 @@ type demo struct {
 	mu     sync.Mutex
 	load   *load // both set once, by the steps alone; nil before there is a cluster
 	group  *follower
+	moves  *transactions
 	asked  string   // the controllers that the screen asks, "" for none
 	none   string   // what it says without them
 	modes  []string // of the brokers
@@ -132,8 +133,9 @@ func (d *demo) topic(name string) {
 }
 
 func (d *demo) zooKeeper() {
-	d.phase("Kafka 3.9.2 on ZooKeeper", "One ZooKeeper and three brokers of Apache Kafka 3.9.2, with 60 topics, ACLs, users, quotas and groups.\nAn idempotent producer sends 1,000 records a second with acks=all, a group reads them; neither is restarted to the end.")
-	d.c = StartWith(d.ctx, d.t, 3, map[string]string{"offsets.topic.replication.factor": "3", "offsets.topic.num.partitions": "5", "min.insync.replicas": "2"})
+	d.phase("Kafka 3.9.2 on ZooKeeper", "One ZooKeeper and three brokers of Apache Kafka 3.9.2, with 60 topics, ACLs, users, quotas and groups.\nAn idempotent producer sends 1,000 records a second with acks=all, a group reads them; neither is restarted to the end.\nA transactional producer goes on as long as all brokers are Apache's.")
+	d.c = StartWith(d.ctx, d.t, 3, map[string]string{"offsets.topic.replication.factor": "3", "offsets.topic.num.partitions": "5", "min.insync.replicas": "2",
+		"transaction.state.log.replication.factor": "3", "transaction.state.log.num.partitions": "5", "transaction.state.log.min.isr": "2"})
 	filled := d.c.Fill(d.ctx, d.t, 60)
 	d.adm = kadm.NewClient(d.c.Client(d.t, kgo.MetadataMinAge(50*time.Millisecond)))
 	if _, err := d.adm.CreateTopic(d.ctx, 6, 3, nil, demoTopic); err != nil {
@@ -149,10 +151,9 @@ func (d *demo) zooKeeper() {
 	maps.Copy(d.before, describeACLs(d.ctx, d.t, d.c.Brokers[0].Listener))
 	maps.DeleteFunc(d.before, func(what, _ string) bool { return strings.Contains(what, "deleted-in-between") })
 	group, load := startFollower(d.t, d.c, demoTopic), startLoad(d.t, d.c, demoTopic)
-	d.mu.Lock()
+	d.moves = startTransactions(d.ctx, d.t, d.c, d.adm)
 	d.mu.Lock()
 	d.group, d.load = group, load
-	d.mu.Unlock()
 	d.mu.Unlock()
 	d.screen.step("%d topics with %d partitions, %d ACLs, %d users, %d quotas", filled.Topics, filled.Partitions, filled.ACLs, filled.Users, filled.Quotas)
 }
@@ -276,7 +277,9 @@ func (d *demo) kraft() {
 
 func (d *demo) straight() {
 	d.phase("One broker straight to kvorum", "kvorum's broker starts on the directories of Apache's, with its id and its address.\n"+
-		"Openly: it has no authorizer, no SASL and no TLS yet. ACLs and SCRAM users stay in the metadata, and nobody enforces them from here on.")
+		"Openly: it has no authorizer, no SASL and no TLS yet. ACLs and SCRAM users stay in the metadata, and nobody enforces them from here on. Nor does it coordinate transactions: the transactional producer ends here.")
+	d.moves.finish(d.t)
+	d.screen.step("%d transactions are committed, %d aborted", len(d.moves.committed)/perTransaction, len(d.moves.aborted)/perTransaction)
 	d.take(0)
 }
 
@@ -334,9 +337,11 @@ func (d *demo) verdict() {
 	maps.Copy(after, describeACLs(d.ctx, d.t, d.q.Addresses[d.q.Active(d.ctx, d.t)]))
 	v := d.load.end(context.WithoutCancel(d.ctx), d.t, d.c, demoTopic)
 	d.group.check(d.ctx, d.t, int64(v.acked))
+	d.moves.check(d.ctx, d.t, d.c)
 	same(d.t, d.before, after)
 	for _, row := range [][2]string{
 		{"records acknowledged", fmt.Sprint(v.acked)}, {"lost", fmt.Sprint(v.lost)}, {"duplicated", fmt.Sprint(v.twice)}, {"errors at the producer", fmt.Sprint(len(v.errs))},
+		{"transactions read back: committed, aborted", fmt.Sprintf("%d, %d", len(d.moves.committed)/perTransaction, len(d.moves.aborted)/perTransaction)},
 		{"longest gap of the producer", fmt.Sprintf("%.2f s", v.longest.Seconds())}, {"records read by the group", fmt.Sprint(d.group.count())},
 		{"topics made on the way", fmt.Sprint(d.topics)}, {"configs, ACLs, users, quotas, offsets as before", fmt.Sprint(len(d.before))},
 		{"clients restarted", "0"}, {"processes of Java left", fmt.Sprint(d.java())},
