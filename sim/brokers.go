@@ -67,6 +67,7 @@ type broker struct {
 	// start that no controller has confirmed.
 	coordination *coordination
 	election     func()
+	electionAt   int64
 	unconfirmed  bool
 
 	metadataWait, heartbeatWait waiting

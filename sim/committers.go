@@ -56,7 +56,7 @@ func (w *World) groupChore() {
 			w.members[i-committerCount].chore(w)
 		}
 	} else if b := w.brokers[n%brokerCount]; b.up && !b.paused {
-		if w.groups.IntN(4) == 0 {
+		if w.now >= b.electionAt {
 			b.electNow()
 		}
 		if b.coordination != nil {

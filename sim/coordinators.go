@@ -54,12 +54,16 @@ type groupRequest struct {
 }
 
 // coordinate lets the broker's coordinator hear of an image that its replicas follow
-// already. It is called before the next image, or by chance earlier.
+// already. That happens soon, or late, but before the next image.
 func (b *broker) coordinate(im *image.Image) {
 	p := b.partition(offsetsPartition)
 	state := partitionIn(im, offsetsPartition)
 	if p == nil || state == nil {
 		return
+	}
+	b.electionAt = b.w.now + b.w.groups.Int64N(10)
+	if b.w.groups.IntN(3) == 0 { // it is busy with other partitions
+		b.electionAt += b.w.groups.Int64N(commitTimeoutMs)
 	}
 	b.election = func() {
 		switch g := b.coordination; {
@@ -255,10 +259,10 @@ func (l offsetsLog) led() error {
 
 // HighWatermark implements coordinator.Partition.
 func (l offsetsLog) HighWatermark() (kafka.Offset, error) {
-	if err := l.led(); err != nil {
-		return kafka.NoOffset, err
+	if core.CountsFor(l.epoch, l.p.epoch, l.p.leader != nil) {
+		return l.p.log.HighWatermark(), nil
 	}
-	return l.p.leader.HighWatermark(), nil
+	return kafka.NoOffset, l.led()
 }
 
 // Append implements coordinator.Partition.

@@ -27,6 +27,7 @@ var focus = map[planted.Bug][]FaultKind{
 	planted.ServeUnregistered:      {LosePower, KillBroker, KillEverything, Isolate},
 	planted.StaleControllerCommits: {ElectController, KillController, PauseController},
 	planted.AnswerUncommitted:      {PauseBroker, Isolate, KillBroker, SlowDown},
+	planted.AnyHighWatermark:       {StopBroker, ElectPreferred},
 	planted.ReadUncommitted:        {PauseBroker, Isolate, KillBroker, SlowDown},
 	planted.ShowInherited:          {PauseBroker, Isolate, KillBroker, SlowDown},
 	planted.UnprovenCoordinator:    {ReturnAlone, ReturnAlone, ElectController},
@@ -52,7 +53,7 @@ var focus = map[planted.Bug][]FaultKind{
 var proofs = []planted.Bug{planted.ProofFromSilence, planted.OneRefusal, planted.ForgetHeldBack}
 
 // ofGroups are the bugs of group coordinators, which only some worlds have.
-var ofGroups = []planted.Bug{planted.AnswerUncommitted, planted.ReadUncommitted, planted.ShowInherited, planted.UnprovenCoordinator, planted.KeepRolledBack, planted.ForgetTombstones,
+var ofGroups = []planted.Bug{planted.AnswerUncommitted, planted.AnyHighWatermark, planted.ReadUncommitted, planted.ShowInherited, planted.UnprovenCoordinator, planted.KeepRolledBack, planted.ForgetTombstones,
 	planted.ForgetGenerations, planted.AnyGenerationCommits}
 
 // ofTransactions are the bugs of transactions, which only some worlds have.

@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 
+	"kvorum/broker/replica/core"
 	"kvorum/broker/storage"
 	"kvorum/internal/kafka"
 	"kvorum/protocol/errors"
@@ -126,9 +127,9 @@ func (p *Partition) committedIn(upTo kafka.Offset, epoch kafka.LeaderEpoch) (boo
 func (p *Partition) CommittedUpTo(epoch kafka.LeaderEpoch) (kafka.Offset, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	l, err := p.led(epoch)
-	if err != nil {
-		return kafka.NoOffset, err
+	if p.gone == nil && core.CountsFor(epoch, p.epoch, p.leader != nil) {
+		return p.HighWatermark(), nil
 	}
-	return l.HighWatermark(), nil
+	_, err := p.led(epoch)
+	return kafka.NoOffset, err
 }

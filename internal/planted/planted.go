@@ -63,6 +63,8 @@ const (
 	// AnswerUncommitted lets a group coordinator answer before what it has appended is
 	// committed.
 	AnswerUncommitted
+	// AnyHighWatermark lets it answer by the high watermark of another leader's records.
+	AnyHighWatermark
 	// ReadUncommitted shows reads what it has decided last.
 	ReadUncommitted
 	// ShowInherited lets a new one show offsets while it does not know yet how much of
@@ -124,7 +126,7 @@ var names = [...]string{"none", "commit under min ISR", "forget the proposed ISR
 	"never cut", "ignore broker epochs", "admit a fenced broker", "ignore the partition epoch", "an unclean broker stays",
 	"eligible for ever", "the same epoch again", "forget producers", "flush nothing", "trust the tail", "a stale controller commits",
 	"resume after a power loss", "resume a leaving broker", "serve unregistered",
-	"answer commits that are not committed", "read uncommitted offsets", "show offsets that a predecessor may have committed", "an unproven coordinator",
+	"answer commits that are not committed", "answer by any high watermark", "read uncommitted offsets", "show offsets that a predecessor may have committed", "an unproven coordinator",
 	"keep what was rolled back", "forget tombstones of offsets", "forget generations", "members of any generation commit",
 	"proof from silence", "one refusal is proof", "forget elections that are held back",
 	"take uncommitted metadata from a peer", "take damaged metadata from a peer", "give metadata to a stranger", "give metadata of another history",
