@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"slices"
 
 	"kvorum/broker/storage"
 	"kvorum/broker/storage/producer"
@@ -27,9 +28,10 @@ type transactions struct {
 	ledger      ledger
 }
 
-// transactor is a transactional producer together with its coordinator, which has no
-// faults of its own here: it decides, and repeats its markers until all partitions
-// have them. From version 2 of the protocol on every end has an epoch of its own
+// transactor is a transactional producer together with its coordinator, which forgets
+// nothing here: it decides, and repeats its markers until all partitions have them;
+// where another takes its place that sends all of them again, with an epoch of its
+// own. From version 2 of the protocol on every end has an epoch of the producer's
 // (KIP-890); before that only a producer that cannot know what is still on its way
 // takes another.
 type transactor struct {
@@ -40,9 +42,11 @@ type transactor struct {
 	left    int   // batches that it will still begin
 	phase   phase
 	lanes   []*transactionLane
-	// repeated: a marker was sent more than once, or may arrive when its transaction
-	// is over.
-	repeated bool
+	// coordinator is the coordinator's epoch. repeated says that a marker of it was
+	// sent more than once, or may arrive when its transaction is over; those of
+	// earlier ones are refused by then.
+	coordinator int32
+	repeated    bool
 }
 
 // phase is where a transaction is.
@@ -54,11 +58,11 @@ const (
 	ending
 )
 
-// transactionLane is a lane, and whether the transaction has to be ended there: since
-// its first batch was sent, until the marker is acknowledged.
+// transactionLane is a lane, and whether the transaction is in its partition: since its
+// first batch was sent. Then a marker has to be sent, and acknowledged.
 type transactionLane struct {
 	lane
-	in, marked bool
+	in, marked, ended bool
 }
 
 func newTransactions(seed uint64) *transactions {
@@ -102,6 +106,9 @@ func (p *transactor) chore(w *World) {
 			p.write(w, p.lanes[w.transactions.rnd.IntN(len(p.lanes))])
 		}
 	case ending:
+		if w.transactions.rnd.IntN(100) == 0 && p.marking() {
+			p.moveCoordinator(w)
+		}
 		p.mark(w)
 	}
 }
@@ -182,19 +189,31 @@ func (p *transactor) bump() {
 	}
 }
 
-// mark sends a marker to one of the partitions that have none yet; when all have one
-// the next transaction may begin.
+// marking reports whether some marker has been sent.
+func (p *transactor) marking() bool {
+	return slices.ContainsFunc(p.lanes, func(l *transactionLane) bool { return l.marked })
+}
+
+// moveCoordinator lets another coordinator go on, which does not know who has a marker.
+func (p *transactor) moveCoordinator(w *World) {
+	p.coordinator++
+	p.repeated = false
+	for _, l := range p.lanes {
+		l.marked, l.ended, l.waiting.until = false, false, 0
+	}
+	w.event("transaction coordinator moved")
+}
+
+// mark sends a marker to one of the partitions that have none yet.
 func (p *transactor) mark(w *World) {
 	var missing []*transactionLane
 	for _, l := range p.lanes {
-		if l.in {
+		if l.in && !l.ended {
 			missing = append(missing, l)
 		}
 	}
 	if len(missing) == 0 {
-		if p.phase = idle; p.version < 2 && p.repeated {
-			p.bump()
-		}
+		p.rest()
 		return
 	}
 	rnd := w.transactions.rnd
@@ -203,12 +222,12 @@ func (p *transactor) mark(w *World) {
 	if to == nil {
 		return
 	}
-	m := marker{batch.EndTxn{ProducerID: p.id, ProducerEpoch: p.epoch,
+	m := marker{batch.EndTxn{ProducerID: p.id, ProducerEpoch: p.epoch, CoordinatorEpoch: p.coordinator,
 		Commit: w.transactions.ledger.decided[transactionID{p.id, p.number}] == committed}, p.version}
 	l.ask(w, to, m.write, func(_ kafka.Offset, err error) {
 		switch code := errors.CodeOf(err); code {
 		case errors.None:
-			l.in, l.marked = false, false
+			l.ended = true
 		case errors.InvalidProducerEpoch, errors.TransactionCoordinatorFenced, errors.InvalidTxnState, errors.CorruptMessage:
 			w.fail("TransactionsEndAsDecided", "the marker of epoch %d for transaction %d of producer %d got %v from broker %d for %s", p.epoch, p.number, p.id, err, to.id, l.name)
 		}
@@ -218,6 +237,17 @@ func (p *transactor) mark(w *World) {
 	if rnd.IntN(6) == 0 {
 		p.repeated = true
 		w.transactions.late = append(w.transactions.late, lateMarker{w.step + rnd.IntN(lateSteps), l.name, m})
+	}
+}
+
+// rest ends the transaction: the next one may begin.
+func (p *transactor) rest() {
+	p.phase = idle
+	for _, l := range p.lanes {
+		l.in, l.marked, l.ended = false, false, false
+	}
+	if p.version < 2 && p.repeated {
+		p.bump()
 	}
 }
 
@@ -253,8 +283,11 @@ func (t *transactions) sendLate(w *World) {
 		l := &lane{name: m.name}
 		if to := l.leader(w); to != nil {
 			l.ask(w, to, m.write, func(_ kafka.Offset, err error) {
-				if errors.CodeOf(err) == errors.InvalidProducerEpoch {
+				switch errors.CodeOf(err) {
+				case errors.InvalidProducerEpoch:
 					w.event("late marker refused")
+				case errors.TransactionCoordinatorFenced:
+					w.event("late marker of a fenced coordinator")
 				}
 			})
 		}

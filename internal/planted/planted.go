@@ -111,6 +111,8 @@ const (
 	// DelayedEndTxn lets a marker that comes late end the transaction after its own
 	// (KIP-890).
 	DelayedEndTxn
+	// AnyCoordinatorEpoch takes the markers of coordinators that others have succeeded.
+	AnyCoordinatorEpoch
 	// ShowOpenTransactions lets readers of committed records read up to the high
 	// watermark.
 	ShowOpenTransactions
@@ -131,7 +133,7 @@ var names = [...]string{"none", "commit under min ISR", "forget the proposed ISR
 	"proof from silence", "one refusal is proof", "forget elections that are held back",
 	"take uncommitted metadata from a peer", "take damaged metadata from a peer", "give metadata to a stranger", "give metadata of another history",
 	"answer any leader epoch", "out of range above the high watermark", "tell the end at once", "read above the high watermark",
-	"a marker without its epoch", "a delayed end of a transaction", "show open transactions", "forget aborted transactions", "lose the index of aborted transactions"}
+	"a marker without its epoch", "a delayed end of a transaction", "markers of a fenced coordinator", "show open transactions", "forget aborted transactions", "lose the index of aborted transactions"}
 
 // String is the bug's name.
 func (b Bug) String() string { return names[b] }
