@@ -374,16 +374,22 @@ func (b *wayBack) finish() {
 	b.restore()
 }
 
-// restore goes back after the end: a topic is made that ZooKeeper does not hear of, everything
-// is stopped, ZooKeeper is brought to the metadata, and the brokers start on it again.
+// restore goes back after the end: a topic is made that ZooKeeper does not hear of, one
+// broker becomes kvorum's, everything is stopped, ZooKeeper is brought to the metadata,
+// and Apache's brokers start on it again, one of them on what kvorum's has written.
 func (b *wayBack) restore() {
 	b.t.Helper()
 	adm := kadm.NewClient(b.c.Client(b.t))
 	createTopic(b.ctx, b.t, adm, "after-the-end")
 	inSync(b.ctx, b.t, adm)
-	for _, n := range b.c.Brokers {
+	b.c.TakeOver(b.ctx, b.t, 2).Stop(b.t)
+	b.c.Taken[0].Start(b.t)
+	b.c.Taken[0].WaitReady(b.ctx, b.t)
+	inSync(b.ctx, b.t, adm)
+	for _, n := range b.c.Brokers[:2] {
 		n.Stop(b.t)
 	}
+	b.c.Taken[0].Stop(b.t)
 	active := b.q.Active(b.ctx, b.t)
 	for i, n := range b.q.Controllers {
 		if i != active {
