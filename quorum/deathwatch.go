@@ -307,5 +307,5 @@ func (w *deathWatch) mostLookDead(img *image.Image, nowMs, withinMs int64) bool 
 			all, dead = all+1, dead+1
 		}
 	}
-	return 2*dead > all
+	return 2*dead > all && !planted.Is(planted.NeverSuspectItself)
 }

@@ -39,6 +39,11 @@ type controllerNode struct {
 
 	// refused counts for each broker the dials that were refused, one after the other.
 	refused [brokerCount]int
+	// proven is when each broker was fenced on proof of death by this controller in its
+	// present leadership, 0 if it was not; deciding counts the proofs whose records are
+	// not committed yet.
+	proven   [brokerCount]int64
+	deciding int
 }
 
 // controllerRequest is a request to a controller that has no answer yet.
@@ -282,10 +287,15 @@ func (c *controllerNode) stepEvent(ev quorum.Event) {
 		if out.State.Active && (c.state == nil || !c.state.Active) {
 			c.w.tell("controller %d is active in epoch %d", c.id, out.State.Epoch)
 			c.w.event("active controller")
+			c.proven, c.deciding = [brokerCount]int64{}, 0
 		}
 		if c.state != nil && out.State.Stats.FencedOnDeath > c.state.Stats.FencedOnDeath {
 			c.w.event("fenced on proof of death")
 			c.checkProof()
+			c.deciding++
+		}
+		if c.state != nil {
+			c.checkSuspicion(out.State)
 		}
 		c.state = out.State
 		c.w.truth.committedImage(c.w, c.state.Image)

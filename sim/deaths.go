@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 
+	"kvorum/internal/kafka"
 	"kvorum/quorum"
 )
 
@@ -58,6 +59,33 @@ func (c *controllerNode) checkProof() {
 		}
 	}
 	c.w.fail("ProofOfDeath", "controller %d fenced a broker on proof of death, and none has refused twice", c.id)
+}
+
+// checkSuspicion checks that no more than half of the brokers are taken for dead within one
+// session: rather this controller is the one that is cut off. One that is back since
+// does not count: it was heard, or could have been.
+func (c *controllerNode) checkSuspicion(now *quorum.State) {
+	dead := 0
+	for id := range c.proven {
+		was, is := c.state.Image.Broker(kafka.BrokerID(id)), now.Image.Broker(kafka.BrokerID(id))
+		if was == nil || is == nil || !is.Fenced {
+			c.proven[id] = 0
+			continue
+		}
+		if !was.Fenced && is.Epoch == was.Epoch && c.deciding > 0 {
+			c.proven[id] = c.w.now
+			c.deciding--
+		}
+		if b := c.w.brokers[id]; b.up && b.slandered == 0 {
+			c.proven[id] = 0
+		}
+		if c.proven[id] > 0 && c.w.now-c.proven[id] < sessionMs {
+			dead++
+		}
+	}
+	if 2*dead > brokerCount {
+		c.w.fail("ProofOfDeath", "controller %d has fenced %d of %d brokers within one session, and suspects itself of nothing", c.id, dead, brokerCount)
+	}
 }
 
 // slander closes a broker's connections in its name and refuses new ones, until the

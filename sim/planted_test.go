@@ -36,6 +36,7 @@ var focus = map[planted.Bug][]FaultKind{
 	planted.ForgetGenerations:      {KillBroker, StopBroker, ElectPreferred},
 	planted.AnyGenerationCommits:   {SlowDown, PauseBroker, Isolate, KillBroker},
 	planted.ProofFromSilence:       {LosePower, Slander, CutOneWay, KillBroker},
+	planted.NeverSuspectItself:     {Slander, Slander, KillBroker, ElectController},
 	planted.OneRefusal:             {KillBroker, Slander, LosePower},
 	planted.ForgetHeldBack:         {LoseAllPower, KillEverything, ElectController, KillController, PauseController},
 	planted.TakeUncommitted:        {KillControllers, KillBroker, SlowDown},
@@ -51,7 +52,7 @@ var focus = map[planted.Bug][]FaultKind{
 }
 
 // proofs are the bugs of fencing on proof of death, without which they cannot show.
-var proofs = []planted.Bug{planted.ProofFromSilence, planted.OneRefusal, planted.ForgetHeldBack}
+var proofs = []planted.Bug{planted.ProofFromSilence, planted.OneRefusal, planted.ForgetHeldBack, planted.NeverSuspectItself}
 
 // ofGroups are the bugs of group coordinators, which only some worlds have.
 var ofGroups = []planted.Bug{planted.AnswerUncommitted, planted.AnyHighWatermark, planted.ReadUncommitted, planted.ShowInherited, planted.UnprovenCoordinator, planted.KeepRolledBack, planted.ForgetTombstones,

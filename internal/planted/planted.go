@@ -120,6 +120,8 @@ const (
 	ForgetAborted
 	// LoseAborted leaves the index that recovery has written to the page cache.
 	LoseAborted
+	// NeverSuspectItself fences on proof of death however many brokers look dead at once.
+	NeverSuspectItself
 	// Bugs is their number.
 	Bugs
 )
@@ -133,7 +135,8 @@ var names = [...]string{"none", "commit under min ISR", "forget the proposed ISR
 	"proof from silence", "one refusal is proof", "forget elections that are held back",
 	"take uncommitted metadata from a peer", "take damaged metadata from a peer", "give metadata to a stranger", "give metadata of another history",
 	"answer any leader epoch", "out of range above the high watermark", "tell the end at once", "read above the high watermark",
-	"a marker without its epoch", "a delayed end of a transaction", "markers of a fenced coordinator", "show open transactions", "forget aborted transactions", "lose the index of aborted transactions"}
+	"a marker without its epoch", "a delayed end of a transaction", "markers of a fenced coordinator", "show open transactions", "forget aborted transactions", "lose the index of aborted transactions",
+	"never suspect itself"}
 
 // String is the bug's name.
 func (b Bug) String() string { return names[b] }
