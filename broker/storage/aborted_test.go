@@ -6,6 +6,7 @@ import (
 	pebblevfs "github.com/cockroachdb/pebble/v2/vfs"
 
 	"kvorum/broker/storage/producer"
+	"kvorum/internal/kafka"
 	"kvorum/internal/vfs"
 	"kvorum/protocol/batch"
 )
@@ -66,5 +67,48 @@ func appendAborted7(t *testing.T, l *Log) {
 		if _, err := l.AppendLeader(data, 0, AppendOptions{Origin: producer.Coordinator, NowMs: testNow}); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestAbortedAgainInOneAppend: a follower that catches up appends many batches at once,
+// among them two transactions of one producer that were aborted, with another's begun
+// after both and still open. A read up to there finds both.
+func TestAbortedAgainInOneAppend(t *testing.T) {
+	l := mustOpen(t, testOptions(t, pebblevfs.NewMem(), "/data/orders-3"))
+	var all []byte
+	data := func(id kafka.ProducerID, sequence int32) {
+		b := batch.NewBuilder(batch.Compression{})
+		b.SetProducer(id, 0, sequence, true)
+		b.Add(testNow, nil, []byte("value"))
+		all = b.AppendTo(all, 0, 0)
+	}
+	abort := func(id kafka.ProducerID) {
+		all = batch.AppendEndTxn(all, 0, 0, testNow, batch.EndTxn{ProducerID: id})
+	}
+	data(7, 0) // 0
+	abort(7)
+	data(7, 1) // 2
+	abort(7)
+	data(8, 0) // 4
+	at := kafka.Offset(0)
+	for rest := all; len(rest) > 0; at++ {
+		v, after, err := batch.Next(rest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		batch.Restamp(v, at, 0)
+		rest = after
+	}
+	if _, err := l.AppendFollower(all, testNow); err != nil {
+		t.Fatal(err)
+	}
+	l.SetHighWatermark(5)
+	s, aborted, err := l.ReadCommitted(0, 1<<20, l.LastStable(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Release()
+	if l.LastStable() != 4 || len(aborted) != 2 || aborted[0].First != 0 || aborted[1].First != 2 {
+		t.Errorf("up to %d were aborted %+v", l.LastStable(), aborted)
 	}
 }

@@ -161,11 +161,8 @@ func (s *State) complete(c *Completed) {
 	t.last = c.Last
 	s.open = slices.Delete(s.open, i, i+1)
 	c.LastStable = c.Last + 1
-	for _, other := range s.open {
-		if other.producer != c.Producer {
-			c.LastStable = other.first
-			break
-		}
+	if len(s.open) > 0 { // also of the same producer, where a follower appends both at once
+		c.LastStable = s.open[0].first
 	}
 	s.unreplicated = insert(s.unreplicated, t)
 }
