@@ -37,6 +37,7 @@ var focus = map[planted.Bug][]FaultKind{
 	planted.AnyGenerationCommits:   {SlowDown, PauseBroker, Isolate, KillBroker},
 	planted.ProofFromSilence:       {LosePower, Slander, CutOneWay, KillBroker},
 	planted.NeverSuspectItself:     {Slander, Slander, KillBroker, ElectController},
+	planted.TrustIndex:             {Isolate, LosePower, LosePower, SlowDown},
 	planted.OneRefusal:             {KillBroker, Slander, LosePower},
 	planted.ForgetHeldBack:         {LoseAllPower, KillEverything, ElectController, KillController, PauseController},
 	planted.TakeUncommitted:        {KillControllers, KillBroker, SlowDown},

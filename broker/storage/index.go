@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"kvorum/internal/kafka"
+	"kvorum/internal/planted"
 	"kvorum/internal/vfs"
 )
 
@@ -340,6 +341,11 @@ func (x *offsetIndex) find(c column, key int64) (indexed, error) {
 
 // add appends an entry for a batch.
 func (x *offsetIndex) add(last kafka.Offset, position int64) error {
+	if planted.Is(planted.TrustIndex) {
+		if e, ok, err := x.last(); err != nil || ok && x.decode(e).last >= last {
+			return err // it is there already
+		}
+	}
 	var e [offsetEntry]byte
 	binary.BigEndian.PutUint32(e[0:], uint32(last-x.base))
 	binary.BigEndian.PutUint32(e[4:], uint32(position))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"kvorum/internal/kafka"
+	"kvorum/internal/planted"
 	"kvorum/internal/vfs"
 )
 
@@ -47,6 +48,9 @@ func (l *Log) rebuildIndexes(s *segment, size int64) error {
 // reset empties the indexes that are derived from the segment's headers.
 func (s *segment) reset() error {
 	s.largest, s.timeKnown, s.timeRight, s.sinceIndex, s.first = noTime, true, true, 0, noFirst
+	if planted.Is(planted.TrustIndex) {
+		return s.times.clear()
+	}
 	return errors.Join(s.offsets.clear(), s.times.clear())
 }
 
