@@ -10,7 +10,7 @@ import (
 )
 
 // committedReader reads the committed records of a partition (read_committed), from
-// whoever leads it; now and then it begins anew somewhere.
+// whoever leads it or follows; now and then it begins anew somewhere.
 type committedReader struct {
 	lane
 	position kafka.Offset
@@ -22,13 +22,16 @@ func (r *committedReader) chore(w *World) {
 		return
 	}
 	rnd := w.transactions.rnd
-	if known := w.truth.logs[r.name].batches; len(known) > 0 && rnd.IntN(30) == 0 {
+	if rnd.IntN(2) == 0 { // followers serve consumers, too (KIP-392)
+		to = w.brokers[rnd.IntN(brokerCount)]
+	}
+	if known := w.truth.logs[r.name].batches; len(known) > 0 && rnd.IntN(10) == 0 {
 		r.position = known[rnd.IntN(len(known))].base
 	}
 	call, from, size := r.waiting.begin(w.now), r.position, 1+rnd.IntN(8<<10)
 	w.send(outside, to.node(), func() {
 		q := to.partition(r.name)
-		if q == nil || q.leader == nil {
+		if q == nil {
 			return
 		}
 		data, hidden := q.readCommitted(from, q.log.LastStable(), size)
@@ -109,4 +112,14 @@ func (p *partition) compareCommitted(upTo kafka.Offset) {
 		}
 		at = next
 	}
+}
+
+// fetchSize is how much a follower takes at once: much where transactions are, so that
+// one that catches up appends whole ones.
+func (w *World) fetchSize() int {
+	n := 1 + w.rnd.IntN(4<<10)
+	if w.plan.Transactions {
+		n *= 16
+	}
+	return n
 }

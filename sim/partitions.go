@@ -348,7 +348,7 @@ func (b *broker) serve(name kafka.TopicPartition, from kafka.BrokerID, epoch kaf
 		return a, nil, true
 	}
 	if ask.Offset < a.LogEnd {
-		records = p.read(ask.Offset, a.LogEnd, 1+b.w.rnd.IntN(4<<10))
+		records = p.read(ask.Offset, a.LogEnd, b.w.fetchSize())
 		a.Records = len(records) > 0
 	}
 	p.carryOut(p.leader.Step(core.FollowerFetched{ID: from, BrokerEpoch: epoch, Offset: ask.Offset, LogStart: a.LogStart, NowMs: b.w.now}))

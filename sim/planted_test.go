@@ -48,6 +48,7 @@ var focus = map[planted.Bug][]FaultKind{
 	planted.DelayedEndTxn:          {KillBroker, PauseBroker, SlowDown},
 	planted.AnyCoordinatorEpoch:    {KillBroker, PauseBroker, SlowDown},
 	planted.ShowOpenTransactions:   {KillBroker, PauseBroker, SlowDown},
+	planted.ForgetNextOfProducer:   {KillBroker, PauseBroker, Isolate, ElectPreferred},
 	planted.ForgetAborted:          {KillBroker, LosePower, StopBroker},
 	planted.LoseAborted:            {LosePower, LosePower, KillBroker, StopBroker},
 }
@@ -60,7 +61,7 @@ var ofGroups = []planted.Bug{planted.AnswerUncommitted, planted.AnyHighWatermark
 	planted.ForgetGenerations, planted.AnyGenerationCommits}
 
 // ofTransactions are the bugs of transactions, which only some worlds have.
-var ofTransactions = []planted.Bug{planted.MarkerWithoutEpoch, planted.DelayedEndTxn, planted.AnyCoordinatorEpoch, planted.ShowOpenTransactions, planted.ForgetAborted, planted.LoseAborted}
+var ofTransactions = []planted.Bug{planted.MarkerWithoutEpoch, planted.DelayedEndTxn, planted.AnyCoordinatorEpoch, planted.ShowOpenTransactions, planted.ForgetAborted, planted.LoseAborted, planted.ForgetNextOfProducer}
 
 // TestPlantedBugs plants one bug after the other: the simulator must find each
 // within KVORUM_SEEDS seeds from KVORUM_SEED on, or 1,000.

@@ -39,7 +39,8 @@ type transactor struct {
 	version int16
 	epoch   int16
 	number  int64 // of the transaction, from 1
-	left    int   // batches that it will still begin
+	most    int   // batches of a transaction; the first transactor has one in one partition
+	left    int   // of those, how many it will still begin
 	phase   phase
 	lanes   []*transactionLane
 	// coordinator is the coordinator's epoch. repeated says that a marker of it was
@@ -68,7 +69,7 @@ type transactionLane struct {
 func newTransactions(seed uint64) *transactions {
 	t := &transactions{rnd: rand.New(rand.NewPCG(seed, 8)), ledger: newLedger()}
 	for i := range transactorCount {
-		p := &transactor{id: kafka.ProducerID(2000 + i), version: int16(2 - i%2)}
+		p := &transactor{id: kafka.ProducerID(2000 + i), version: int16(2 - i%2), most: 1 + 3*i}
 		for _, name := range names() {
 			p.lanes = append(p.lanes, &transactionLane{lane: lane{name: name}})
 		}
@@ -97,13 +98,13 @@ func (p *transactor) chore(w *World) {
 	case idle:
 		if !w.healing {
 			p.number++
-			p.phase, p.left = writing, 1+w.transactions.rnd.IntN(6)
+			p.phase, p.left = writing, 1+w.transactions.rnd.IntN(p.most)
 		}
 	case writing:
 		if p.left == 0 || w.healing {
 			p.finish(w)
 		} else {
-			p.write(w, p.lanes[w.transactions.rnd.IntN(len(p.lanes))])
+			p.write(w, p.lanes[w.transactions.rnd.IntN(min(p.most, len(p.lanes)))])
 		}
 	case ending:
 		if w.transactions.rnd.IntN(100) == 0 && p.marking() {

@@ -125,6 +125,9 @@ const (
 	// TrustIndex believes the offset index that an unclean stop has left, whatever became
 	// of the log beside it.
 	TrustIndex
+	// ForgetNextOfProducer leaves out, where the index of aborted transactions says what
+	// is open, the next transaction of the same producer.
+	ForgetNextOfProducer
 	// Bugs is their number.
 	Bugs
 )
@@ -139,7 +142,7 @@ var names = [...]string{"none", "commit under min ISR", "forget the proposed ISR
 	"take uncommitted metadata from a peer", "take damaged metadata from a peer", "give metadata to a stranger", "give metadata of another history",
 	"answer any leader epoch", "out of range above the high watermark", "tell the end at once", "read above the high watermark",
 	"a marker without its epoch", "a delayed end of a transaction", "markers of a fenced coordinator", "show open transactions", "forget aborted transactions", "lose the index of aborted transactions",
-	"never suspect itself", "trust the index"}
+	"never suspect itself", "trust the index", "forget the next transaction of a producer"}
 
 // String is the bug's name.
 func (b Bug) String() string { return names[b] }

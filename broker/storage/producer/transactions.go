@@ -161,8 +161,12 @@ func (s *State) complete(c *Completed) {
 	t.last = c.Last
 	s.open = slices.Delete(s.open, i, i+1)
 	c.LastStable = c.Last + 1
-	if len(s.open) > 0 { // also of the same producer, where a follower appends both at once
-		c.LastStable = s.open[0].first
+	// The next one may be the same producer's, where a follower appends both at once.
+	for _, other := range s.open {
+		if other.producer != c.Producer || !planted.Is(planted.ForgetNextOfProducer) {
+			c.LastStable = other.first
+			break
+		}
 	}
 	s.unreplicated = insert(s.unreplicated, t)
 }
