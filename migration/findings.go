@@ -38,7 +38,7 @@ const maxListed = 5
 // checks are every check, in the order of the report.
 var checks = []func(*Facts) []Finding{
 	checkNodes, checkConversion, checkController, checkMigrationNode, checkRegistrations, checkProtocol, checkReleases, checkLogDirs, checkInFlight,
-	checkPasswords, checkAuthorizer, checkControllers, checkBrokerConfigs,
+	checkClocks, checkPasswords, checkAuthorizer, checkControllers, checkBrokerConfigs,
 	func(f *Facts) []Finding { return checkTransactions(&f.Asked) }, func(f *Facts) []Finding { return checkGroups(&f.Asked) },
 	checkFormatConfigs, func(f *Facts) []Finding { return checkFormats(&f.Asked) }, checkTiered,
 }

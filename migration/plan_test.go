@@ -144,6 +144,15 @@ func TestFindings(t *testing.T) {
 			t.Add("/config/topics/plain", znode.Node{Data: []byte(`{"version":1,"config":{"message.format.version":"0.10.2"}}`)})
 		}, nil, "message-format", "plain"},
 
+		{"a clock that is off", func(t *znode.Tree) {
+			n, _ := t.Get("/brokers/ids/2")
+			b, err := znode.DecodeBroker(2, n.Data)
+			if err != nil || b.TimestampMs == 0 {
+				panic(fmt.Sprint("the broker says no time: ", err))
+			}
+			n.CreatedMs = b.TimestampMs + 45_000
+			t.Add("/brokers/ids/2", n)
+		}, nil, "clock", "broker 2's by -45s"},
 		{"a broker that does not answer", nil, func(f *Facts) { f.Brokers[1].Err = errors.New("refused") }, "broker-unreachable", "broker 2"},
 		{"two protocols", nil, func(f *Facts) { f.Brokers[1].Configs["inter.broker.protocol.version"] = "3.8" }, "inter-broker-protocol", `"3.8" on broker 2, "3.9" on broker 1, 3`},
 		{"an old protocol", nil, func(f *Facts) { each(f, "inter.broker.protocol.version", "3.4") }, "inter-broker-protocol", "3.4"},
@@ -204,6 +213,17 @@ func TestFindings(t *testing.T) {
 				t.Errorf("allowed and still in the way: %+v", s)
 			}
 		})
+	}
+}
+
+// TestClocks: small differences are what a registration takes, others are noted.
+func TestClocks(t *testing.T) {
+	for off, want := range map[int64]Severity{0: "", 1999: "", -1999: "", 2000: Note, -29_999: Note, 30_000: Blocker, -86_400_000: Blocker} {
+		f := &Facts{Snapshot: &znode.Snapshot{Brokers: []znode.Broker{{ID: 1, TimestampMs: 1_800_000_000_000 + off, CreatedMs: 1_800_000_000_000}, {ID: 2, TimestampMs: 5}, {ID: 3, CreatedMs: 5}}}}
+		got := checkClocks(f)
+		if len(got) > 1 || (len(got) == 1) != (want != "") || len(got) == 1 && (got[0].Severity != want || !strings.Contains(got[0].Text, "broker 1's by ")) {
+			t.Errorf("%d ms: %+v, want %q", off, got, want)
+		}
 	}
 }
 

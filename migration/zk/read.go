@@ -201,7 +201,7 @@ func (z *Client) Get(ctx context.Context, path string) (znode.Node, bool, error)
 	case err != nil:
 		return znode.Node{}, false, z.explain(ctx, "read", path, err)
 	}
-	return znode.Node{Data: data, Version: stat.Version, Ephemeral: stat.EphemeralOwner != 0}, true, nil
+	return znode.Node{Data: data, Version: stat.Version, Ephemeral: stat.EphemeralOwner != 0, CreatedMs: stat.Ctime}, true, nil
 }
 
 // GetAll reads some nodes, many at a time. Those that do not exist are not in the

@@ -141,6 +141,9 @@ type Broker struct {
 	Endpoints []Endpoint
 	Rack      string
 	Features  map[string]FeatureRange // KIP-584, from version 5
+	// TimestampMs is when it registered by its own clock, and CreatedMs by ZooKeeper's, in
+	// milliseconds since 1970; 0 if that is not known.
+	TimestampMs, CreatedMs int64
 }
 
 // Endpoint is one listener of a broker.
@@ -167,6 +170,11 @@ func DecodeBroker(id kafka.BrokerID, data []byte) (Broker, error) {
 	}
 	if b.Rack, err = getOr(o, "rack", ""); err != nil {
 		return Broker{}, err
+	}
+	if o.has("timestamp") {
+		if b.TimestampMs, err = o.number("timestamp"); err != nil {
+			return Broker{}, err
+		}
 	}
 	if b.Version == 1 {
 		host, err := get[string](o, "host")

@@ -189,6 +189,9 @@ func (d *decoder) brokers() {
 		}
 		decode := func(data []byte) (Broker, error) { return DecodeBroker(id, data) }
 		if v := read(d, path, decode); v != nil {
+			if n, ok := d.t.Get(path); ok {
+				v.Value.CreatedMs = n.CreatedMs
+			}
 			d.s.Brokers = append(d.s.Brokers, v.Value)
 		}
 	}

@@ -9,6 +9,9 @@ type Node struct {
 	Version int32
 	// Ephemeral says that the node goes with its owner's session.
 	Ephemeral bool
+	// CreatedMs is when it was created, by ZooKeeper's clock, in milliseconds since 1970; 0
+	// if that is not known.
+	CreatedMs int64
 }
 
 // Tree is the nodes of a cluster by path, as migration/zk reads them. Not every
