@@ -39,11 +39,10 @@ type controllerNode struct {
 
 	// refused counts for each broker the dials that were refused, one after the other.
 	refused [brokerCount]int
-	// proven is when each broker was fenced on proof of death by this controller in its
-	// present leadership, 0 if it was not; deciding counts the proofs whose records are
-	// not committed yet.
+	// proven is when this controller decided, in its present leadership, that each broker is
+	// dead, 0 if it did not; deciding are the times of decisions that are not committed yet.
 	proven   [brokerCount]int64
-	deciding int
+	deciding []int64
 }
 
 // controllerRequest is a request to a controller that has no answer yet.
@@ -287,12 +286,12 @@ func (c *controllerNode) stepEvent(ev quorum.Event) {
 		if out.State.Active && (c.state == nil || !c.state.Active) {
 			c.w.tell("controller %d is active in epoch %d", c.id, out.State.Epoch)
 			c.w.event("active controller")
-			c.proven, c.deciding = [brokerCount]int64{}, 0
+			c.proven, c.deciding = [brokerCount]int64{}, nil
 		}
 		if c.state != nil && out.State.Stats.FencedOnDeath > c.state.Stats.FencedOnDeath {
 			c.w.event("fenced on proof of death")
 			c.checkProof()
-			c.deciding++
+			c.deciding = append(c.deciding, c.w.now)
 		}
 		if c.state != nil {
 			c.checkSuspicion(out.State)

@@ -65,21 +65,24 @@ func (c *controllerNode) checkProof() {
 // session: rather this controller is the one that is cut off. One that is back since
 // does not count: it was heard, or could have been.
 func (c *controllerNode) checkSuspicion(now *quorum.State) {
-	dead := 0
+	var last int64
 	for id := range c.proven {
 		was, is := c.state.Image.Broker(kafka.BrokerID(id)), now.Image.Broker(kafka.BrokerID(id))
 		if was == nil || is == nil || !is.Fenced {
 			c.proven[id] = 0
 			continue
 		}
-		if !was.Fenced && is.Epoch == was.Epoch && c.deciding > 0 {
-			c.proven[id] = c.w.now
-			c.deciding--
+		if !was.Fenced && is.Epoch == was.Epoch && len(c.deciding) > 0 {
+			c.proven[id], c.deciding = c.deciding[0], c.deciding[1:]
 		}
 		if b := c.w.brokers[id]; b.up && b.slandered == 0 {
 			c.proven[id] = 0
 		}
-		if c.proven[id] > 0 && c.w.now-c.proven[id] < sessionMs {
+		last = max(last, c.proven[id])
+	}
+	dead := 0
+	for _, at := range c.proven {
+		if at > 0 && last-at < sessionMs {
 			dead++
 		}
 	}
