@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"kvorum/admin"
+	"kvorum/integration/peer"
 	"kvorum/migration"
 	"kvorum/migration/driver"
 	"kvorum/migration/progress"
@@ -31,6 +32,7 @@ type demo struct {
 	z      *zk.Client
 	screen *screen
 	before description
+	tools  *peer.Driver // Apache's, 4.3.1's
 
 	mu     sync.Mutex
 	load   *load // both set once, by the steps alone; nil before there is a cluster
@@ -149,6 +151,8 @@ func (d *demo) zooKeeper() {
 	d.t.Cleanup(d.z.Close)
 	d.before = describe(d.ctx, d.t, d.adm)
 	maps.Copy(d.before, describeACLs(d.ctx, d.t, d.c.Brokers[0].Listener))
+	d.tools = peer.Require(d.t, peer.V43).StartDriver(d.t)
+	maps.Copy(d.before, d.c.printed(d.ctx, d.t, d.tools, ""))
 	maps.DeleteFunc(d.before, func(what, _ string) bool { return strings.Contains(what, "deleted-in-between") })
 	group, load := startFollower(d.t, d.c, demoTopic), startLoad(d.t, d.c, demoTopic)
 	d.moves = startTransactions(d.ctx, d.t, d.c, d.adm)
@@ -335,6 +339,7 @@ func (d *demo) verdict() {
 	d.phase("The verdict", "Everything is read back.")
 	after := describe(d.ctx, d.t, d.adm)
 	maps.Copy(after, describeACLs(d.ctx, d.t, d.q.Addresses[d.q.Active(d.ctx, d.t)]))
+	maps.Copy(after, d.c.printed(d.ctx, d.t, d.tools, d.q.Addresses[d.q.Active(d.ctx, d.t)]))
 	v := d.load.end(context.WithoutCancel(d.ctx), d.t, d.c, demoTopic)
 	d.group.check(d.ctx, d.t, int64(v.acked))
 	d.moves.check(d.ctx, d.t, d.c)
@@ -343,7 +348,7 @@ func (d *demo) verdict() {
 		{"records acknowledged", fmt.Sprint(v.acked)}, {"lost", fmt.Sprint(v.lost)}, {"duplicated", fmt.Sprint(v.twice)}, {"errors at the producer", fmt.Sprint(len(v.errs))},
 		{"transactions read back: committed, aborted", fmt.Sprintf("%d, %d", len(d.moves.committed)/perTransaction, len(d.moves.aborted)/perTransaction)},
 		{"longest gap of the producer", fmt.Sprintf("%.2f s", v.longest.Seconds())}, {"records read by the group", fmt.Sprint(d.group.count())},
-		{"topics made on the way", fmt.Sprint(d.topics)}, {"configs, ACLs, users, quotas, offsets as before", fmt.Sprint(len(d.before))},
+		{"topics made on the way", fmt.Sprint(d.topics)}, {"configs, ACLs, users, quotas, offsets as before, lines of Apache's tools included", fmt.Sprint(len(d.before))},
 		{"clients restarted", "0"}, {"processes of Java left", fmt.Sprint(d.java())},
 	} {
 		d.screen.say(fmt.Sprintf("       %-50s %s", row[0], row[1]))
