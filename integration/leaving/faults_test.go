@@ -42,7 +42,7 @@ func TestFaultsInDualWrite(t *testing.T) {
 	f := &faults{wayBack: wayBack{commands: commands{ctx: ctx, t: t}, c: c, z: z}, between: between, adm: kadm.NewClient(c.Client(t))}
 	f.topic("load")
 	w := startWriter(t, c, "load")
-	f.q = c.Controllers(ctx, t, 3, map[string]string{"zookeeper.connect": between.address + "/kafka"})
+	f.q = c.Controllers(ctx, t, 3, map[string]string{"zookeeper.connect": between.address + "/kafka", "kvorum.migration.start": "command"})
 	f.dualWrite()
 	for _, fault := range []struct {
 		name string
@@ -217,7 +217,7 @@ func (f *faults) brokerTakesTheClaim() {
 	f.topic("by-the-brokers")
 	inZooKeeper(f.ctx, f.t, f.z, "by-the-brokers")
 	if allFaults() {
-		f.q = f.c.Controllers(f.ctx, f.t, 3, nil)
+		f.q = f.c.Controllers(f.ctx, f.t, 3, map[string]string{"kvorum.migration.start": "command"})
 		f.dualWrite()
 		f.topic("migrated-again")
 		f.goesOn("migrated-again")
