@@ -3,6 +3,7 @@ package raft
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -101,10 +102,12 @@ func (c *testCluster) start() {
 	for _, n := range c.nodes {
 		go func() { errs <- n.start() }()
 	}
-	for range c.nodes {
-		if err := <-errs; err != nil {
-			c.t.Fatal(err)
-		}
+	var failed error
+	for range c.nodes { // all: a store is not closed under a host that starts
+		failed = errors.Join(failed, <-errs)
+	}
+	if failed != nil {
+		c.t.Fatal(failed)
 	}
 }
 

@@ -163,7 +163,7 @@ func (h *Host) bootstrap(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	h.file = newMembership(h.cfg.ClusterID, h.self, s.members, s.origin)
+	h.file = firstMembership(h.cfg.ClusterID, h.self, *s)
 	if err := h.file.write(h.cfg.Dir); err != nil {
 		return fmt.Errorf("raft: write the first membership: %w", err)
 	}

@@ -52,14 +52,14 @@ func (h *Host) watch(ctx context.Context) {
 			return
 		case <-h.moved:
 		}
-		members, err := h.appliedMembers()
+		members, change, err := h.appliedMembers()
 		if err != nil {
 			h.cfg.Logger.Error("raft: read the membership", "error", err)
 			continue
 		}
-		if len(members) > 0 {
+		if len(members) > 0 && h.file.gaveWayTo(members, change) {
 			h.publishMembers(members)
-			h.keepMembers(members)
+			h.keepMembers(members, change)
 		}
 	}
 }
@@ -67,34 +67,38 @@ func (h *Host) watch(ctx context.Context) {
 // keepMembers lets the membership file follow the log, so that the next start
 // knows the members before raft does. A replica that was removed keeps its last
 // file: it is nobody's business any more.
-func (h *Host) keepMembers(members []Replica) {
-	if slices.Equal(h.file.replicas(), members) || !slices.Contains(members, h.self) {
+func (h *Host) keepMembers(members []Replica, change uint64) {
+	if h.file.Change == change || !slices.Contains(members, h.self) {
 		return
 	}
 	next := *newMembership(h.cfg.ClusterID, h.self, members, h.file.origin())
-	next.Join, next.Started = h.file.Join, h.file.Started
+	next.Change, next.Join, next.Started = change, h.file.Join, h.file.Started
 	if err := next.write(h.cfg.Dir); err != nil {
 		h.cfg.Logger.Error("raft: write the membership", "error", err)
 		return
 	}
-	h.file.Members = next.Members
-	h.cfg.Logger.Info("raft: the quorum has changed", "members", fmt.Sprint(members))
+	changed := !slices.Equal(h.file.Members, next.Members)
+	h.file.Members, h.file.Change = next.Members, change
+	if changed {
+		h.cfg.Logger.Info("raft: the quorum has changed", "members", fmt.Sprint(members))
+	}
 }
 
-// appliedMembers decodes dragonboat's membership; nil while nothing is applied.
-func (h *Host) appliedMembers() ([]Replica, error) {
+// appliedMembers decodes dragonboat's membership and the raft index of its last
+// change; nil while nothing is applied.
+func (h *Host) appliedMembers() (members []Replica, change uint64, err error) {
 	info := h.node.GetNodeHostInfo(dragonboat.NodeHostInfoOption{SkipLogInfo: true})
-	var members []Replica
-	for _, shard := range info.ShardInfoList {
+	for _, shard := range info.ShardInfoList { // there is one
+		change = shard.ConfigChangeIndex
 		for _, address := range shard.Replicas {
 			r, err := parseAddress(address)
 			if err != nil {
-				return nil, err
+				return nil, 0, err
 			}
 			members = append(members, r)
 		}
 	}
-	return members, nil
+	return members, change, nil
 }
 
 // TransferLeadership asks raft to make another node its leader.

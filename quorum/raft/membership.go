@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog/nodedir"
@@ -29,6 +30,11 @@ type membership struct {
 	ClusterID string       `json:"cluster_id"`
 	Self      memberJSON   `json:"self"`
 	Members   []memberJSON `json:"members"`
+	// Change is the raft index of the last change that Members includes: while
+	// raft's log is applied again, from its first entry on, older memberships
+	// pass by. 0 is not known: a replica that joined, before it has applied its
+	// own addition, or a file of a binary that did not note it.
+	Change uint64 `json:"change_index"`
 	// Join is true of a replica that was added to a running quorum: it starts
 	// with nothing and learns everything from the others.
 	Join bool `json:"join"`
@@ -65,6 +71,27 @@ func (m *membership) replicas() []Replica {
 
 func (m *membership) origin() origin {
 	return origin{End: kafka.EpochOffset{Offset: m.OriginOffset, Epoch: m.OriginEpoch}, Base: m.OriginBase}
+}
+
+// firstMembership is that of a quorum that begins: its log's first entries add
+// one member each.
+func firstMembership(cluster string, self Replica, s settled) *membership {
+	m := newMembership(cluster, self, s.members, s.origin)
+	m.Change = uint64(len(s.members))
+	return m
+}
+
+// gaveWayTo says whether a membership that was applied at a raft index is this
+// one or a later one.
+func (m *membership) gaveWayTo(members []Replica, change uint64) bool {
+	switch {
+	case m.Change > 0:
+		return change >= m.Change
+	case m.Join:
+		return slices.Contains(members, Replica(m.Self))
+	default:
+		return change >= uint64(len(m.Members))
+	}
 }
 
 // write makes the membership durable: the file and its name are on disk when it
