@@ -98,6 +98,7 @@ func TestProduceErrors(t *testing.T) {
 		{"two batches", "a", append(records("x"), records("y")...), errors.InvalidRecord},
 		{"nothing", "a", []byte{}, errors.InvalidRecord},
 		{"of a transaction", "a", txn.AppendTo(nil, 0, 0), errors.InvalidTxnState},
+		{"of a transaction, elsewhere", "far", txn.AppendTo(nil, 0, 0), errors.NotLeaderOrFollower},
 		{"internal", "__consumer_offsets", records("x"), errors.InvalidTopicException},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -76,12 +76,12 @@ func (p *producing) collect() {
 		out.Partitions = make([]kmsg.ProduceResponseTopicPartition, len(asked.Partitions))
 		name, refused := p.topic(asked)
 		for j := range asked.Partitions {
-			err := refused
+			err, unless := refused, error(nil)
 			in, to := &asked.Partitions[j], &out.Partitions[j]
 			to.Default()
 			to.Partition, to.BaseOffset = in.Partition, -1
 			if refused == nil {
-				err = p.check(in.Records)
+				unless, err = p.check(in.Records)
 			}
 			if err != nil {
 				p.refused = err
@@ -90,7 +90,7 @@ func (p *producing) collect() {
 			}
 			p.in = append(p.in, replica.ProducePartition{
 				TopicPartition: kafka.TopicPartition{Topic: name, Partition: kafka.PartitionID(in.Partition)},
-				TopicID:        asked.TopicID, Records: in.Records,
+				TopicID:        asked.TopicID, Records: in.Records, Refusal: unless,
 			})
 			p.at = append(p.at, to)
 		}
@@ -114,17 +114,14 @@ func (p *producing) topic(asked *kmsg.ProduceRequestTopic) (string, error) {
 }
 
 // check refuses what is not one batch of format v2; what is in it the log
-// validates.
-func (p *producing) check(records []byte) error {
+// validates. Records of transactions are refused by their leader: Apache, too, looks
+// whether it leads before it looks for the transaction.
+func (p *producing) check(records []byte) (byLeader, err error) {
 	v, err := batch.SingleBatch(records, p.req.Version)
-	switch {
-	case err != nil:
-		return err
-	case v.Transactional():
-		return errors.InvalidTxnState.Err()
-	default:
-		return nil
+	if err == nil && v.Transactional() {
+		byLeader = errors.InvalidTxnState.Err()
 	}
+	return byLeader, err
 }
 
 // answer fills in what became of the appends; the error is one of theirs, if one

@@ -32,6 +32,9 @@ type ProducePartition struct {
 	// Records are whole batches. Offsets and epochs are written into them; they
 	// may be used again when Produce has returned.
 	Records []byte
+	// Refusal is why this broker takes none of them, nil if it may. Where another
+	// leads, that is said instead: its answer is the one that counts.
+	Refusal error
 }
 
 // ProduceResult is what became of one partition's records.
@@ -94,10 +97,24 @@ func (ps *Partitions) produce(o ProduceOptions, in *ProducePartition) ProduceRes
 	if err != nil {
 		return ProduceResult{Err: err}
 	}
+	if in.Refusal != nil {
+		if err := p.leads(); err != nil {
+			return ProduceResult{Err: err}
+		}
+		return ProduceResult{Err: in.Refusal}
+	}
 	a := AppendOptions{Acks: o.Acks, LeaderEpoch: kafka.NoEpoch}
 	a.Origin, a.NowMs = producer.Client, o.NowMs
 	done, tenure, err := p.append(in.Records, a)
 	return ProduceResult{Err: err, Appended: done, partition: p, tenure: tenure, bytes: len(in.Records)}
+}
+
+// leads says why this broker cannot answer for the partition; nil: it leads.
+func (p *Partition) leads() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, err := p.led(kafka.NoEpoch)
+	return err
 }
 
 // awaitAcks sets the errors of what is not committed in time. Where this broker
