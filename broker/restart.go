@@ -134,9 +134,16 @@ func (m *memories) write(change func(*incarnation.Memory)) error {
 }
 
 // without forgets a directory that has failed: what was written there may be
-// missing, so that the broker will not be who it was.
+// missing, so that the broker will not be who it was. The other directories are told,
+// and the failed one, if its disk still takes that, forgets whose it is: there may be no
+// other.
 func (m *memories) without(id kafka.DirectoryID) {
 	m.mu.Lock()
+	for _, d := range m.dirs {
+		if d.ID == id {
+			m.forget(d.Path)
+		}
+	}
 	m.dirs = slices.DeleteFunc(m.dirs, func(d incarnation.Found) bool { return d.ID == id })
 	m.mu.Unlock()
 	err := m.write(func(now *incarnation.Memory) {
@@ -144,6 +151,18 @@ func (m *memories) without(id kafka.DirectoryID) {
 	})
 	if err != nil {
 		m.logger.Error("the other log directories were not told of the failed one", "error", err)
+	}
+}
+
+// forget takes away what a directory remembers. Where a file system refuses that, it
+// does until it is mounted anew, which counts as a loss by itself.
+func (m *memories) forget(dir string) {
+	err := m.fs.Remove(filepath.Join(dir, incarnation.FileName))
+	if err == nil {
+		err = vfs.SyncDir(m.fs, dir)
+	}
+	if err != nil && !errors.Is(err, iofs.ErrNotExist) {
+		m.logger.Error("a failed log directory still says whose it is", "path", dir, "error", err)
 	}
 }
 
