@@ -29,10 +29,13 @@ type broker struct {
 	paused bool
 	lives  int
 	skew   int64
+	// startedAt is when its last life began.
+	startedAt int64
 	// dark says that it is down and its machine too; slandered how many faults make it
 	// look dead.
 	dark      bool
 	slandered int
+	hungUp    int // the last life in which a connection was closed, by it or in its name
 
 	// On disk: the file system of the partitions, the checkpoints beside them,
 	// which are written in one durable step, and the metadata log, which is fsynced
@@ -46,11 +49,15 @@ type broker struct {
 	// for a loss, and three kills for the loss of everything).
 	memory *incarnation.Memory
 	clean  bool
+	// failed says that the disk of the partitions has failed since, which is noted in the
+	// directory of the metadata log.
+	failed bool
 	// boots counts the losses of power.
 	boots int
 	// journal holds the expansions of ISRs that were proposed and not decided; each
 	// is durable before it is sent.
 	journal map[kafka.TopicPartition]*core.Proposal
+	hidden  string // a directory that is not where it was
 
 	// In memory.
 	files      *storage.Files
@@ -69,6 +76,7 @@ type broker struct {
 	election     func()
 	electionAt   int64
 	unconfirmed  bool
+	undone       bool // it has made no log where there is none
 
 	metadataWait, heartbeatWait waiting
 	heartbeatDue                int64
@@ -120,9 +128,10 @@ func (b *broker) wallClock() int64 { return b.w.now + b.skew }
 func (b *broker) start() {
 	b.up, b.dark, b.paused, b.unfenced, b.stopping = true, false, false, false, false
 	b.lives++
+	b.startedAt = b.w.now
 	b.files = storage.NewFiles(b.fs, 1000)
 	b.partitions, b.epoch, b.published, b.confirmed = nil, kafka.NoBrokerEpoch, 0, false
-	b.coordination, b.election, b.unconfirmed = nil, nil, false
+	b.coordination, b.election, b.unconfirmed, b.undone = nil, nil, false, false
 	b.metadataWait, b.heartbeatWait, b.heartbeatDue = waiting{}, waiting{}, 0
 	b.replay = replay.New(nil)
 	for _, data := range b.metadata {
@@ -143,16 +152,27 @@ func (b *broker) start() {
 // directory is the id of the broker's only log directory.
 func (b *broker) directory() kafka.DirectoryID { return kafka.DirectoryID{0: 2, 15: byte(b.id)} }
 
-// remember finds out as whom the broker starts, and notes it.
+// metadataDirectory is that of the one in which the broker's metadata log is.
+func (b *broker) metadataDirectory() kafka.DirectoryID {
+	return kafka.DirectoryID{0: 3, 15: byte(b.id)}
+}
+
+// remember finds out as whom the broker starts, and notes it in both of its directories.
 func (b *broker) remember() incarnation.Start {
 	found := incarnation.Found{Path: fmt.Sprintf("broker %d", b.id), ID: b.directory(), Memory: b.memory, Place: incarnation.Place{Boot: fmt.Sprint(b.boots)}, Clean: b.clean}
+	log := incarnation.Found{Path: found.Path + "'s metadata", ID: b.metadataDirectory(), Place: found.Place, Synced: true}
 	if b.memory != nil {
 		found.CleanEpoch = b.memory.Epoch
+		beside := *b.memory
+		if b.failed {
+			beside.Directories = []kafka.DirectoryID{log.ID}
+		}
+		log.Memory = &beside
 	}
 	fresh := kafka.UUID{0: 5, 13: byte(b.lives >> 8), 14: byte(b.lives), 15: byte(b.id)}
-	begun := incarnation.Begin(true, []incarnation.Found{found}, fresh)
-	b.memory = &incarnation.Memory{ID: begun.ID, Epoch: begun.Epoch, Previous: begun.Previous, Directories: []kafka.DirectoryID{b.directory()}, Place: found.Place}
-	b.clean = false
+	begun := incarnation.Begin(true, []incarnation.Found{found, log}, fresh)
+	b.memory = &incarnation.Memory{ID: begun.ID, Epoch: begun.Epoch, Previous: begun.Previous, Directories: []kafka.DirectoryID{found.ID, log.ID}, Place: found.Place}
+	b.clean, b.failed = false, false
 	return begun
 }
 
@@ -190,6 +210,16 @@ func (b *broker) losePower() {
 	}
 	b.w.tell("broker %d loses its power", b.id)
 	b.w.event("broker lost power")
+}
+
+// failDisk is the end of a broker whose only disk for partitions refuses a write: what
+// was not synced is lost, and the machine runs on.
+func (b *broker) failDisk() {
+	b.up, b.failed = false, true
+	b.fs = b.fs.CrashClone(vfs.CrashCloneCfg{})
+	b.hangUp()
+	b.w.tell("the disk of broker %d fails, and it ends", b.id)
+	b.w.event("disk failed")
 }
 
 // writeBack makes some of the files below a directory durable, in the order of
@@ -388,9 +418,11 @@ func (b *broker) takeMetadata(data []byte, registered bool) {
 
 // publish lets the partitions act on the image.
 func (b *broker) publish() {
-	if b.published == b.replay.NextOffset() {
+	again := b.undone && !b.unconfirmed
+	if b.published == b.replay.NextOffset() && !again {
 		return
 	}
+	b.undone = b.undone && !again
 	b.published = b.replay.NextOffset()
 	b.electNow()
 	im := b.replay.Image()
@@ -413,6 +445,11 @@ func (b *broker) assign(im *image.Image, t *image.Topic, id kafka.PartitionID, s
 	name := kafka.TopicPartition{Topic: t.Name, Partition: id}
 	p := b.partition(name)
 	if p == nil {
+		if !b.has(name) && !core.MayMake(b.unconfirmed) {
+			b.undone = true
+			b.w.event("no log made by an unconfirmed image")
+			return
+		}
 		p = b.open(name, t.ID)
 		b.partitions = append(b.partitions, p)
 	}

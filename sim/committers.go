@@ -20,6 +20,7 @@ const (
 //
 // The invariants:
 //
+//	EpochsFitOffsets      an offset is shown with the leader epoch that it was committed with
 //	CommittedOffsetsStay  a coordinator shows every offset that was acknowledged or shown
 //	                      when it began, and, as long as nobody was elected after it, when
 //	                      it was asked. One that was deposed and has not heard of it may
@@ -134,14 +135,18 @@ func (c *committer) fetch(w *World, to *broker, stable bool) {
 		if g.ErrorCode != 0 {
 			return func() {}
 		}
-		at, deposed := g.Topics[0].Partitions[0].Offset, from.deposed()
+		at, deposed := g.Topics[0].Partitions[0], from.deposed()
 		c.shown(w, from, at, asked, stable)
 		return func() { c.settled = w.healing && !deposed }
 	})
 }
 
 // shown checks an offset that a coordinator answers with.
-func (c *committer) shown(w *World, from *coordination, at, asked int64, stable bool) {
+func (c *committer) shown(w *World, from *coordination, told kmsg.OffsetFetchResponseGroupTopicPartition, asked int64, stable bool) {
+	at := told.Offset
+	if at >= 0 && told.LeaderEpoch != epochOf(at) {
+		w.fail("EpochsFitOffsets", "broker %d shows offset %d of group %s with leader epoch %d, and it was committed with %d", from.b.id, at, c.group, told.LeaderEpoch, epochOf(at))
+	}
 	if at > c.sent {
 		w.fail("NothingUncommittedIsShown", "broker %d shows offset %d of group %s, and %d is the newest that was sent", from.b.id, at, c.group, c.sent)
 	}
@@ -218,7 +223,7 @@ func (w *World) compareGroups() {
 	g := w.coordinator()
 	g.checkReplay()
 	for _, c := range w.committers {
-		at := g.core.State().FetchOffsets(c.question(), true).Topics[0].Partitions[0].Offset
+		at := g.core.State().FetchOffsets(c.question(), true).Topics[0].Partitions[0]
 		c.shown(w, g, at, c.known, true)
 	}
 }

@@ -40,9 +40,10 @@ type controllerNode struct {
 	// refused counts for each broker the dials that were refused, one after the other.
 	refused [brokerCount]int
 	// proven is when this controller decided, in its present leadership, that each broker is
-	// dead, 0 if it did not; deciding are the times of decisions that are not committed yet.
-	proven   [brokerCount]int64
-	deciding []int64
+	// dead, 0 if it did not; deciding is the same of decisions that are not committed yet.
+	proven, deciding [brokerCount]int64
+	// beats are the last ones that it has answered in its present leadership.
+	beats [brokerCount]beat
 }
 
 // controllerRequest is a request to a controller that has no answer yet.
@@ -50,6 +51,9 @@ type controllerRequest struct {
 	from   node
 	life   int
 	answer func(resp kmsg.Response)
+	// heartbeat is when one arrived; beat is none where the broker asks to be fenced.
+	heartbeat int64
+	beat      beat
 }
 
 func controllerDirectory(id kafka.NodeID) kafka.DirectoryID {
@@ -286,15 +290,16 @@ func (c *controllerNode) stepEvent(ev quorum.Event) {
 		if out.State.Active && (c.state == nil || !c.state.Active) {
 			c.w.tell("controller %d is active in epoch %d", c.id, out.State.Epoch)
 			c.w.event("active controller")
-			c.proven, c.deciding = [brokerCount]int64{}, nil
+			c.proven, c.deciding, c.beats = [brokerCount]int64{}, [brokerCount]int64{}, [brokerCount]beat{}
 		}
 		if c.state != nil && out.State.Stats.FencedOnDeath > c.state.Stats.FencedOnDeath {
 			c.w.event("fenced on proof of death")
 			c.checkProof()
-			c.deciding = append(c.deciding, c.w.now)
+			c.deciding[ev.(quorum.Dialed).Broker] = c.w.now
 		}
-		if c.state != nil {
+		if c.state != nil && c.state.Active && out.State.Active {
 			c.checkSuspicion(out.State)
+			c.checkUnclean(c.state.Image, out.State.Image)
 		}
 		c.state = out.State
 		c.w.truth.committedImage(c.w, c.state.Image)
@@ -321,7 +326,16 @@ func (w *World) ask(from node, to *controllerNode, body kmsg.Request, answer fun
 			conn = w.connection(w.brokers[from], to)
 		}
 		w.lastRequest++
-		w.requests[w.lastRequest] = &controllerRequest{from: from, life: life, answer: answer}
+		q := &controllerRequest{from: from, life: life, answer: answer}
+		if req, ok := body.(*kmsg.BrokerHeartbeatRequest); ok {
+			q.heartbeat = w.now
+			if req.WantFence || req.WantShutdown {
+				to.beats[from] = beat{} // its session is no reason to wait any more
+			} else {
+				q.beat = beat{kafka.BrokerEpoch(req.BrokerEpoch), w.now}
+			}
+		}
+		w.requests[w.lastRequest] = q
 		to.inbox = append(to.inbox, quorum.Request{ID: w.lastRequest, Caller: controller.Caller{Principal: "User:sim", Host: "127.0.0.1"},
 			Body: body, Connection: conn, DeadlineMs: w.now + 2000})
 	})
@@ -333,6 +347,15 @@ func (c *controllerNode) reply(r quorum.Reply) {
 		return
 	}
 	delete(c.w.requests, r.ID)
+	if beaten, ok := r.Response.(*kmsg.BrokerHeartbeatResponse); q.heartbeat > 0 && ok && r.Err == nil && beaten.ErrorCode == 0 {
+		if c.proven[q.from] < q.heartbeat && c.deciding[q.from] < q.heartbeat {
+			c.proven[q.from], c.deciding[q.from] = 0, 0 // it was heard since
+		}
+		if beaten.IsFenced {
+			q.beat = beat{}
+		}
+		c.beats[q.from] = q.beat
+	}
 	if c.w.life(q.from) != q.life {
 		return
 	}

@@ -19,6 +19,7 @@ var Events = []string{
 	"controlled shutdown", "controller killed", "controllers all gone", "dial refused", "dial unanswered", "divergence told", "duplicate recognised", "everything killed", "fenced on proof of death", "follower truncated",
 	"ISR change proposed", "leader began", "looked dead", "message delayed", "message lost on a cut link", "message outlived its sender", "metadata from a peer", "min ISR changed", "partition flushed", "partitioned", "peer's answer damaged", "peer of another cluster", "peer of another history", "peer with uncommitted metadata", "preferred leaders asked for",
 	"produce refused under min ISR", "produce retried", "proposal lost", "raft election", "segment torn", "served from the last image", "zombie leader appended",
+	"disk failed", "election that may lose data", "no log made by an unconfirmed image", "proposal outlived a replica", "proposed replica lost power", "second process refused",
 }
 
 // Add adds the counts of another run.

@@ -19,6 +19,7 @@ func (w *World) connection(b *broker, c *controllerNode) uint64 {
 // hangUp closes the connections of a broker, or those that lead to it are closed in
 // its name.
 func (b *broker) hangUp() {
+	b.hungUp = b.lives
 	for _, c := range b.w.controllers {
 		conn := b.w.connection(b, c)
 		b.w.send(b.node(), c.node(), func() {
@@ -68,14 +69,14 @@ func (c *controllerNode) checkSuspicion(now *quorum.State) {
 	var last int64
 	for id := range c.proven {
 		was, is := c.state.Image.Broker(kafka.BrokerID(id)), now.Image.Broker(kafka.BrokerID(id))
-		if was == nil || is == nil || !is.Fenced {
+		if was == nil || is == nil || !is.Fenced || is.Epoch != was.Epoch {
 			c.proven[id] = 0
 			continue
 		}
-		if !was.Fenced && is.Epoch == was.Epoch && len(c.deciding) > 0 {
-			c.proven[id], c.deciding = c.deciding[0], c.deciding[1:]
+		if !was.Fenced {
+			c.proven[id], c.deciding[id] = c.deciding[id], 0
 		}
-		if b := c.w.brokers[id]; b.up && b.slandered == 0 {
+		if b := c.w.brokers[id]; b.up && b.slandered == 0 || c.proven[id] < b.startedAt {
 			c.proven[id] = 0
 		}
 		last = max(last, c.proven[id])

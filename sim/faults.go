@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -63,6 +64,10 @@ const (
 	Slander
 	LoseAllPower
 	ReturnAlone
+	LoseProposed
+	SecondProcess
+	HideLog
+	FailDisk
 )
 
 // kinds are the faults that a plan is drawn from; what is there twice happens
@@ -73,7 +78,7 @@ var kinds = []FaultKind{KillBroker, LosePower, LosePower, PauseBroker, StopBroke
 var faultNames = [...]string{"kill a broker", "cut a broker's power", "pause a broker", "stop a broker in order", "kill a controller", "pause a controller",
 	"kill all controllers", "kill everything", "cut a link one way", "isolate a node", "elect another controller", "jump a clock", "change min ISR",
 	"elect preferred leaders", "slow a node's messages down", "make a broker look dead", "cut all power",
-	"kill a broker that comes back cut off"}
+	"kill a broker that comes back cut off", "cut the power of a broker that is proposed for an ISR", "start a second process of a broker", "hide a log from a broker that finds no controllers", "let a broker's disk fail"}
 
 // String says what happens and when.
 func (f Fault) String() string {
@@ -108,7 +113,21 @@ func NewPlan(seed uint64) Plan {
 	p := draw(rnd, some)
 	p.Deaths, p.Flush, p.Unbalanced, p.Groups = deaths, flush, flush, groups
 	p.Transactions = seed%5 < 2
+	if seed%7 == 3 {
+		p.addScenes(rand.New(rand.NewPCG(seed, 8)))
+	}
 	return p
+}
+
+// addScenes adds faults that wait for their moment; the others stay what they are.
+func (p *Plan) addScenes(rnd *rand.Rand) {
+	more := draw(rnd, []FaultKind{LoseProposed, SecondProcess, HideLog, FailDisk})
+	for i, f := range more.Faults {
+		if i%2 == 0 {
+			p.Faults = append(p.Faults, f)
+		}
+	}
+	slices.SortStableFunc(p.Faults, func(a, b Fault) int { return a.At - b.At })
 }
 
 // NewPlanOf draws a plan of some kinds only.
@@ -135,6 +154,7 @@ func (w *World) faults() {
 			u.end()
 		}
 	}
+	w.endAmbush()
 	for w.next < len(w.plan.Faults) && w.plan.Faults[w.next].At <= w.step {
 		f := w.plan.Faults[w.next]
 		w.next++
@@ -158,6 +178,14 @@ func (w *World) inject(f Fault) (end func()) {
 			b.losePower()
 			w.power.lost(b)
 			w.holdBack(b.node(), 2*f.Lasts)
+		})
+	case FailDisk:
+		if !w.power.allows(b, w.step) {
+			return nil
+		}
+		return w.down(b, func() {
+			b.failDisk()
+			w.power.lost(b)
 		})
 	case PauseBroker:
 		return w.pause(&b.paused, b.up, "broker", b.node())
@@ -209,6 +237,12 @@ func (w *World) inject(f Fault) (end func()) {
 		w.electPreferred()
 	case ReturnAlone:
 		w.returnAlone(b, f.Lasts)
+	case LoseProposed:
+		w.layAmbush(b, f.Lasts)
+	case SecondProcess:
+		w.secondProcess(b, impostor(f.B)%impostors)
+	case HideLog:
+		return w.hideLog(b, f.B)
 	case Slander:
 		return w.slander(b)
 	case SlowDown:
@@ -354,6 +388,11 @@ func (p *powerBound) look(im *image.Image) {
 
 func (p *powerBound) allows(b *broker, step int) bool {
 	return b.up && (p.spent == nil && p.full || p.spent == b) && p.minISR && (p.asked == 0 || step > p.asked+askedLong)
+}
+
+// allowsNow is allows where the ISRs need not be full now, but were since the last loss.
+func (p *powerBound) allowsNow(b *broker, step int) bool {
+	return b.up && (p.spent == nil || p.spent == b) && p.minISR && (p.asked == 0 || step > p.asked+askedLong)
 }
 
 func (p *powerBound) lost(b *broker) { p.spent, p.lostLife = b, b.lives }

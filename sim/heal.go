@@ -15,6 +15,10 @@ func (w *World) heal() {
 		u.end()
 	}
 	w.open = nil
+	if a := w.ambush; a != nil && a.heal != nil {
+		a.heal()
+	}
+	w.ambush = nil
 	for _, c := range w.controllers {
 		if !c.up {
 			c.start()

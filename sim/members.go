@@ -2,10 +2,10 @@ package sim
 
 import (
 	"encoding/binary"
+	"math"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"kvorum/internal/kafka"
 	"kvorum/protocol/errors"
 )
 
@@ -174,12 +174,15 @@ func (m *member) commit(w *World, to *broker) {
 	})
 }
 
+// epochOf is the leader epoch that is committed with an offset.
+func epochOf(offset int64) int32 { return int32(offset>>4) & math.MaxInt32 }
+
 // commitRequest commits an offset, from outside of the group.
 func commitRequest(group string, partition int32, offset int64) *kmsg.OffsetCommitRequest {
 	q := kmsg.NewPtrOffsetCommitRequest()
 	q.Version, q.Group, q.Generation = 8, group, -1
 	p := kmsg.NewOffsetCommitRequestTopicPartition()
-	p.Partition, p.Offset, p.LeaderEpoch = partition, offset, int32(kafka.NoEpoch)
+	p.Partition, p.Offset, p.LeaderEpoch = partition, offset, epochOf(offset)
 	q.Topics = []kmsg.OffsetCommitRequestTopic{{Topic: topics[0], Partitions: []kmsg.OffsetCommitRequestTopicPartition{p}}}
 	return q
 }

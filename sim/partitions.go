@@ -277,6 +277,7 @@ func (p *partition) proposeAgain() {
 			p.altered(change, r)
 		}
 	})
+	p.b.w.proposed(p, change)
 }
 
 func (p *partition) altered(change *core.Proposal, r kmsg.Response) {

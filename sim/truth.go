@@ -22,6 +22,8 @@ import (
 //	NoCommittedRecordLostGlobally what was acknowledged is committed, at the offset that was told
 //	OnlyActiveReplicasJoin       who joins an ISR is neither fenced nor stopping
 //	ProofOfDeath                 who is fenced before its session ends has refused twice
+//	UncleanElectionsWait         elections that may lose data wait for the sessions of who is presumed dead
+//	NoLivingBrokerIsReplaced     no second process takes the id of a broker that is heard
 //	Idempotence                  no sequence of a producer is committed twice, none is left out
 //	TransactionsEndAsDecided each transaction is in a log in one piece, and ends as was decided, not before it was
 //	ReadCommitted        readers of committed records get those of committed transactions, and no others

@@ -49,6 +49,7 @@ type World struct {
 	generations  generations
 	transactions *transactions
 	network      network
+	ambush       *ambush // nil: there is none
 	requests     map[uint64]*controllerRequest
 	lastRequest  uint64
 

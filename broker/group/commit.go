@@ -134,6 +134,9 @@ func (t *step) keep(ref offsetRef, producer kafka.ProducerID, c *Committed) erro
 		return errors.OffsetMetadataTooLarge
 	}
 	key := ref.key()
+	if was, ok := t.offsets.Get(string(key)); ok && planted.Is(planted.ObsoleteEpoch) {
+		c.LeaderEpoch = was.LeaderEpoch
+	}
 	c.At = t.end
 	t.keepOffset(ref, string(key), producer, c)
 	t.write(Record{Key: key, Value: c.value()})

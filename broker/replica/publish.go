@@ -3,6 +3,7 @@ package replica
 import (
 	"sync"
 
+	"kvorum/broker/replica/core"
 	"kvorum/broker/storage"
 	"kvorum/internal/kafka"
 	"kvorum/metadatalog/image"
@@ -195,7 +196,7 @@ func (ps *Partitions) openLog(p *Partition, a assignment, im *image.Image, set *
 	}
 	config := set.of(p.name.Topic).log
 	unconfirmed := ps.unconfirmed.Load()
-	if _, there := ps.dirs.Where(p.name); unconfirmed && !there {
+	if _, there := ps.dirs.Where(p.name); !there && !core.MayMake(unconfirmed) {
 		return errUnconfirmed
 	}
 	if _, err := ps.dirs.Adopt(p.name, p.topicID, wanted); err != nil {

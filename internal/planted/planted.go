@@ -128,6 +128,23 @@ const (
 	// ForgetNextOfProducer leaves out, where the index of aborted transactions says what
 	// is open, the next transaction of the same producer.
 	ForgetNextOfProducer
+	// UncleanAtOnce holds elections that may lose data although a broker of the partition
+	// is only presumed dead.
+	UncleanAtOnce
+	// StrangerReplaces lets a registration with other directories take the place of one
+	// whose session stands.
+	StrangerReplaces
+	// ReplaceBeforeHangUp lets one do so while the other's connection is open.
+	ReplaceBeforeHangUp
+	// MakeUnconfirmed makes a log where there is none, by an image that no controller has
+	// confirmed.
+	MakeUnconfirmed
+	// ObsoleteEpoch keeps, with a newer committed offset, the leader epoch of the one
+	// before: a consumer that begins there takes its log for truncated, and resets.
+	ObsoleteEpoch
+	// ForgetFailure lets a broker go on as who it was although a directory has failed
+	// meanwhile.
+	ForgetFailure
 	// Bugs is their number.
 	Bugs
 )
@@ -142,7 +159,9 @@ var names = [...]string{"none", "commit under min ISR", "forget the proposed ISR
 	"take uncommitted metadata from a peer", "take damaged metadata from a peer", "give metadata to a stranger", "give metadata of another history",
 	"answer any leader epoch", "out of range above the high watermark", "tell the end at once", "read above the high watermark",
 	"a marker without its epoch", "a delayed end of a transaction", "markers of a fenced coordinator", "show open transactions", "forget aborted transactions", "lose the index of aborted transactions",
-	"never suspect itself", "trust the index", "forget the next transaction of a producer"}
+	"never suspect itself", "trust the index", "forget the next transaction of a producer",
+	"unclean elections at once", "a stranger replaces a broker", "a broker is replaced before it hangs up", "make logs by an unconfirmed image",
+	"a committed offset with an obsolete epoch", "forget that a directory has failed"}
 
 // String is the bug's name.
 func (b Bug) String() string { return names[b] }

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"kvorum/internal/kafka"
+	"kvorum/internal/planted"
 	"kvorum/metadatalog/image"
 )
 
@@ -55,8 +56,9 @@ func ElectHeldBack(in Input, id kafka.BrokerID) (d Decision, more bool) {
 // that it holds the locks that the old process held, and the old process let go
 // of its heartbeat connection, or never had one to this controller.
 func replacesAtOnce(in Input, existing *image.Broker, dirs []kafka.DirectoryID) bool {
-	return in.Settings.FenceOnDeath && len(dirs) > 0 && len(dirs) == len(existing.Directories) &&
-		sameSet(existing.Directories, dirs) && quiet(in, existing)
+	same := len(dirs) > 0 && len(dirs) == len(existing.Directories) && sameSet(existing.Directories, dirs)
+	return in.Settings.FenceOnDeath && (same || planted.Is(planted.StrangerReplaces)) &&
+		(quiet(in, existing) || planted.Is(planted.ReplaceBeforeHangUp))
 }
 
 func quiet(in Input, b *image.Broker) bool {
@@ -65,7 +67,7 @@ func quiet(in Input, b *image.Broker) bool {
 
 // heldBack reports whether only clean elections may be held for a partition.
 func (p *partitionPass) heldBack(part *image.Partition) bool {
-	return slices.ContainsFunc(part.Replicas, func(id kafka.BrokerID) bool {
+	return !planted.Is(planted.UncleanAtOnce) && slices.ContainsFunc(part.Replicas, func(id kafka.BrokerID) bool {
 		return id == p.dead || p.presumed != nil && p.presumed(id)
 	})
 }
