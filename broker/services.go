@@ -62,10 +62,17 @@ func (b *Broker) openServices() error {
 	b.handlers = handler.New(handler.Config{
 		Self: self, ClusterID: b.cfg.ClusterID, Broker: own,
 		Image: b.publisher.image.Load, Layers: func() config.Layers { return *b.layers.Load() },
-		Replicas: b.replicas, LogDirs: b.dirs, Groups: b.groups, Controllers: b.forwarding, AutoCreate: b.autoCreate, ProducerIDs: b.producerIDs, MetadataLog: b.metadataLog(),
+		Replicas: b.replicas, LogDirs: b.dirs, Groups: b.groups, Controllers: b.forwarding, AutoCreate: b.autoCreate, ProducerIDs: b.producerIDs, MetadataLog: b.metadataLog(), Alone: b.hearsNoController,
 		Clock: clock.System, Log: b.logger.With("component", "handler"),
 	})
 	return nil
+}
+
+// hearsNoController reports whether no controller answers: none has since this broker started, or for
+// two intervals of heartbeats.
+func (b *Broker) hearsNoController() bool {
+	heard := b.registrar.heardAt()
+	return b.replicas.Unconfirmed() || !heard.IsZero() && time.Since(heard) > 2*b.cfg.Node.Broker.HeartbeatInterval
 }
 
 // metadataLog is what other brokers may read while they reach no controller: a copy

@@ -47,8 +47,12 @@ func (c *call) reachable(fenced bool) iter.Seq2[*image.Broker, image.Endpoint] {
 }
 
 // aController is the broker that clients are told is the controller: any that is
-// alive, as every broker forwards to the real one (KIP-590). -1 if none is.
+// alive, as every broker forwards to the real one (KIP-590). -1 if none is. Who is alone
+// names itself: of the others it does not know.
 func (c *call) aController() int32 {
+	if own := c.image.Broker(c.cfg.Self); own != nil && !own.Fenced && c.cfg.Alone != nil && c.cfg.Alone() {
+		return int32(own.ID)
+	}
 	alive, chosen := 0, kafka.NoLeader
 	for b := range c.image.Brokers() {
 		if b.Fenced {

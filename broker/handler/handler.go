@@ -36,6 +36,9 @@ type Config struct {
 	Controllers Controllers
 	AutoCreate  AutoCreate
 	ProducerIDs ProducerIDs
+	// Alone says that no controller answers this broker, so that nobody tells which others
+	// are gone; nil: one always does.
+	Alone func() bool
 	// MetadataLog is served to brokers that reach no controller; nil serves nobody.
 	MetadataLog MetadataLog
 

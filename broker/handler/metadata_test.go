@@ -266,3 +266,29 @@ func TestFindCoordinator(t *testing.T) {
 		t.Errorf("%+v", res)
 	}
 }
+
+// Who hears no controller does not know which of the others are gone: a client that is
+// sent to one that is does not come back with what it wants.
+func TestWhoIsAloneIsTheController(t *testing.T) {
+	alone := true
+	w := newWorld(t, func(c *Config) { c.Alone = func() bool { return alone } })
+	named := func() map[int32]bool {
+		ids := map[int32]bool{}
+		for range 100 {
+			ids[ask[*kmsg.MetadataResponse](w, 12, kmsg.NewPtrMetadataRequest()).ControllerID] = true
+		}
+		return ids
+	}
+	if got := named(); len(got) != 1 || !got[int32(self)] {
+		t.Errorf("alone: %v", got)
+	}
+	w.publish(broker(self, fenced))
+	if got := named(); len(got) != 1 || !got[int32(other)] {
+		t.Errorf("alone and fenced, which clients do not find: %v", got)
+	}
+	alone = false
+	w.publish(broker(self))
+	if got := named(); len(got) != 2 {
+		t.Errorf("among others: %v", got)
+	}
+}
