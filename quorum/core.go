@@ -78,6 +78,9 @@ type Config struct {
 	// MaxParked bounds the replies that wait for a commit or for the brokers
 	// (kvorum.controller.max.inflight): each holds a request and a response.
 	MaxParked int
+	// BatchRecords bounds the records of a batch that decisions are split into, at most
+	// Kafka's 10,000; 0 is that. Only simulations have a reason for less.
+	BatchRecords int
 	// MutationWindow is controller.quota.window.num and .size.seconds; zero is
 	// Kafka's default.
 	MutationWindow quota.Window
@@ -161,6 +164,9 @@ func NewCore(cfg Config) *Core {
 		replicas: newReplicaPositions(),
 		local:    kafka.NoLeader,
 		brokers:  observedBrokers{image: image.Empty(), preferred: cfg.InterBrokerListener},
+	}
+	if cfg.BatchRecords > 0 {
+		c.limits.batchRecords = min(cfg.BatchRecords, maxBatchRecords)
 	}
 	c.mutations = newMutations(cfg.MutationWindow)
 	c.replay = replay.New(c.observeControl)

@@ -88,7 +88,8 @@ func (c *controllerNode) config() quorum.Config {
 			ClusterID: clusterID, NodeID: c.id, SessionTimeoutMs: sessionMs, NumPartitions: 1, DefaultReplicationFactor: 3,
 			DeleteTopicEnable: true, FenceOnDeath: c.w.plan.Deaths, ControllerFeatures: image.SupportedFeatures(), VoterIDs: []kafka.NodeID{100, 101, 102},
 		},
-		MaxIdleMs: 500, BalanceIntervalMs: balance, UncleanIntervalMs: 3000, MaxParked: 100,
+		BatchRecords: c.w.plan.BatchRecords,
+		MaxIdleMs:    500, BalanceIntervalMs: balance, UncleanIntervalMs: 3000, MaxParked: 100,
 		Seed: [2]uint64{c.w.seed, uint64(c.id)<<8 | uint64(c.lives)},
 	}
 }

@@ -30,6 +30,8 @@ type Plan struct {
 	// Transactions is a world with transactional producers, and readers of committed
 	// records.
 	Transactions bool
+	// BatchRecords splits what controllers decide into small batches; 0 does not.
+	BatchRecords int
 	Faults       []Fault
 }
 
@@ -113,6 +115,7 @@ func NewPlan(seed uint64) Plan {
 	p := draw(rnd, some)
 	p.Deaths, p.Flush, p.Unbalanced, p.Groups = deaths, flush, flush, groups
 	p.Transactions = seed%5 < 2
+	p.BatchRecords = [...]int{0, 0, 0, 0, 0, 2}[seed%6]
 	if seed%7 == 3 {
 		p.addScenes(rand.New(rand.NewPCG(seed, 8)))
 	}

@@ -56,6 +56,7 @@ var focus = map[planted.Bug][]FaultKind{
 	planted.ReplaceBeforeHangUp:    {SecondProcess, SecondProcess, KillBroker},
 	planted.ObsoleteEpoch:          {KillBroker, StopBroker, ElectPreferred},
 	planted.ForgetFailure:          {FailDisk, FailDisk, KillBroker, PauseBroker},
+	planted.RegistrationFirst:      {KillBroker, PauseBroker, KillController, ElectController},
 	planted.MakeUnconfirmed:        {HideLog, KillBroker, SlowDown},
 }
 
@@ -85,6 +86,9 @@ func TestPlantedBugs(t *testing.T) {
 					p.Flush = slices.Contains(some, LoseAllPower)
 					p.Unbalanced = p.Flush
 					p.Groups = slices.Contains(ofGroups, bug)
+					if bug == planted.RegistrationFirst {
+						p.BatchRecords = 2
+					}
 					p.Transactions = slices.Contains(ofTransactions, bug)
 					return p
 				}

@@ -22,6 +22,7 @@ import (
 //	NoCommittedRecordLostGlobally what was acknowledged is committed, at the offset that was told
 //	OnlyActiveReplicasJoin       who joins an ISR is neither fenced nor stopping
 //	ProofOfDeath                 who is fenced before its session ends has refused twice
+//	FencedLeadNothing            no broker leads that is fenced
 //	UncleanElectionsWait         elections that may lose data wait for the sessions of who is presumed dead
 //	NoLivingBrokerIsReplaced     no second process takes the id of a broker that is heard
 //	Idempotence                  no sequence of a producer is committed twice, none is left out
@@ -190,6 +191,7 @@ func (t *truth) committedImage(w *World, im *image.Image) {
 	if t.newest == nil || at > t.newest.At().Offset {
 		tellChanges(w, t.newest, im)
 		checkJoined(w, t.newest, im)
+		checkLeaders(w, im)
 		t.newest = im
 		for _, name := range everything() {
 			if partitionIn(im, name) != nil {
@@ -219,6 +221,20 @@ func checkJoined(w *World, was, is *image.Image) {
 			if b := was.Broker(id); !slices.Contains(old.ISR, id) && !b.Active() && !is.Broker(id).Active() {
 				w.fail("OnlyActiveReplicasJoin", "broker %d joined the ISR %v of %s while it was fenced or stopping", id, now.ISR, name)
 			}
+		}
+	}
+}
+
+// checkLeaders checks that nobody leads who is fenced: brokers and clients would wait for
+// one that is gone, and a controller that comes now knows of nothing that is left to do.
+func checkLeaders(w *World, im *image.Image) {
+	for _, name := range everything() {
+		p := partitionIn(im, name)
+		if p == nil || p.Leader == kafka.NoLeader {
+			continue
+		}
+		if b := im.Broker(p.Leader); b == nil || b.Fenced {
+			w.fail("FencedLeadNothing", "broker %d is fenced, and leads %s at offset %d", p.Leader, name, im.At().Offset)
 		}
 	}
 }

@@ -145,6 +145,9 @@ const (
 	// ForgetFailure lets a broker go on as who it was although a directory has failed
 	// meanwhile.
 	ForgetFailure
+	// RegistrationFirst fences a broker before its partitions have other leaders: a
+	// controller that dies in between leaves them to nobody.
+	RegistrationFirst
 	// Bugs is their number.
 	Bugs
 )
@@ -161,7 +164,7 @@ var names = [...]string{"none", "commit under min ISR", "forget the proposed ISR
 	"a marker without its epoch", "a delayed end of a transaction", "markers of a fenced coordinator", "show open transactions", "forget aborted transactions", "lose the index of aborted transactions",
 	"never suspect itself", "trust the index", "forget the next transaction of a producer",
 	"unclean elections at once", "a stranger replaces a broker", "a broker is replaced before it hangs up", "make logs by an unconfirmed image",
-	"a committed offset with an obsolete epoch", "forget that a directory has failed"}
+	"a committed offset with an obsolete epoch", "forget that a directory has failed", "fence a broker before its partitions are moved"}
 
 // String is the bug's name.
 func (b Bug) String() string { return names[b] }

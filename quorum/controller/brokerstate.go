@@ -56,8 +56,15 @@ func leaderless(p *image.Partition) bool { return p.Leader == kafka.NoLeader }
 
 // fenceBroker takes a broker out of every ISR and fences it.
 func (p *partitionPass) fenceBroker(b *image.Broker) {
+	registration := func() {
+		p.changeRegistration(b, changeFenced, func(r *record.BrokerRegistrationChangeRecord) { r.Fenced = fence })
+	}
+	if planted.Is(planted.RegistrationFirst) {
+		registration()
+		registration = func() {}
+	}
 	p.update(removing(b.ID), b.ID, inISR(b.ID))
-	p.changeRegistration(b, changeFenced, func(r *record.BrokerRegistrationChangeRecord) { r.Fenced = fence })
+	registration()
 }
 
 // unfenceBroker unfences a broker and lets it lead what has no leader.
