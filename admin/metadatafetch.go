@@ -74,7 +74,13 @@ func (f *metadataFetch) step(ctx context.Context) (done bool, err error) {
 		f.epoch = told
 		return false, nil // ask for what it leads by
 	}
-	if err := wire.Code(part.ErrorCode).Err(); err != nil {
+	err = wire.Code(part.ErrorCode).Err()
+	if err == nil && part.HighWatermark < 0 {
+		// Apache's LeaderState, until a majority has fetched from a new leader. That is not
+		// an empty log: who took it for one would say that everything is missing.
+		err = errors.New("it was elected just now, and does not know yet what is committed")
+	}
+	if err != nil {
 		return false, f.another(ctx, fmt.Errorf("fetch the metadata log from %s: %w", address, err))
 	}
 	f.failing = time.Time{}
