@@ -43,7 +43,7 @@ func TestFromApacheKRaft(t *testing.T) {
 	m := &kraftMove{t: t, q: q, w: w, binary: cluster.Binary(t)}
 	m.phase("filled", time.Now())
 	m.plan()
-	before := describe(ctx, t, adm)
+	before := describe(ctx, t, c)
 
 	m.toKvorum()
 	m.verify(m.apache(0).DataDir())
@@ -69,7 +69,7 @@ func TestFromApacheKRaft(t *testing.T) {
 	}
 	m.phase("three brokers taken over", began)
 	createTopic(ctx, t, adm, "without-java")
-	same(t, before, describe(ctx, t, adm))
+	same(t, before, describe(ctx, t, c))
 	w.check(ctx, t, c, "load")
 	follower.check(ctx, t, w.written)
 }

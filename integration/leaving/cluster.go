@@ -65,14 +65,16 @@ func StartWith(ctx context.Context, t testing.TB, n int, properties map[string]s
 	return c
 }
 
-// Client is a client of the brokers, closed when the test ends.
+// Client is a client of the brokers, closed when the test ends. It asks again where a
+// broker that dies hangs up on a new connection's first request, which kgo by itself
+// takes for a wrong configuration.
 func (c *Cluster) Client(t testing.TB, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	var seeds []string
 	for _, b := range c.Brokers {
 		seeds = append(seeds, b.Listener)
 	}
-	client, err := kgo.NewClient(append(opts, kgo.SeedBrokers(seeds...))...)
+	client, err := kgo.NewClient(append(opts, kgo.SeedBrokers(seeds...), kgo.AlwaysRetryEOF())...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -149,7 +149,7 @@ func (d *demo) zooKeeper() {
 		d.t.Fatal(err)
 	}
 	d.t.Cleanup(d.z.Close)
-	d.before = describe(d.ctx, d.t, d.adm)
+	d.before = describe(d.ctx, d.t, d.c)
 	maps.Copy(d.before, describeACLs(d.ctx, d.t, d.c.Brokers[0].Listener))
 	d.tools = peer.Require(d.t, peer.V43).StartDriver(d.t)
 	maps.Copy(d.before, d.c.printed(d.ctx, d.t, d.tools, ""))
@@ -337,7 +337,7 @@ func (d *demo) java() (left int) {
 
 func (d *demo) verdict() {
 	d.phase("The verdict", "Everything is read back.")
-	after := describe(d.ctx, d.t, d.adm)
+	after := describe(d.ctx, d.t, d.c)
 	maps.Copy(after, describeACLs(d.ctx, d.t, d.q.Addresses[d.q.Active(d.ctx, d.t)]))
 	maps.Copy(after, d.c.printed(d.ctx, d.t, d.tools, d.q.Addresses[d.q.Active(d.ctx, d.t)]))
 	v := d.load.end(context.WithoutCancel(d.ctx), d.t, d.c, demoTopic)

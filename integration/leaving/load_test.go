@@ -39,7 +39,7 @@ func startLoad(t *testing.T, c *Cluster, topic string) *load {
 		}
 		_ = l.client.Flush(context.WithoutCancel(ctx)) // each record has its own error
 	})
-	t.Cleanup(func() { cancel(); l.done.Wait() })
+	t.Cleanup(func() { cancel(); l.client.Close(); l.done.Wait() }) // the brokers of a test that failed may be gone
 	return l
 }
 

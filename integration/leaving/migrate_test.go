@@ -50,7 +50,7 @@ func startWriter(t *testing.T, c *Cluster, topic string) *writer {
 			time.Sleep(5 * time.Millisecond) // the pace
 		}
 	}()
-	t.Cleanup(func() { cancel(); <-w.done })
+	t.Cleanup(func() { cancel(); w.client.Close(); <-w.done }) // the brokers of a test that failed may be gone
 	return w
 }
 
@@ -181,7 +181,7 @@ func TestMigrate(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(z.Close)
-	before := describe(ctx, t, adm)
+	before := describe(ctx, t, c)
 	maps.Copy(before, describeACLs(ctx, t, c.Brokers[0].Listener))
 	tools := peer.Require(t, peer.V43).StartDriver(t) // 3.9's acls tool knows no controllers
 	maps.Copy(before, c.printed(ctx, t, tools, ""))
@@ -249,7 +249,7 @@ func TestMigrate(t *testing.T) {
 		}
 	}
 	createTopic(ctx, t, adm, "without-java")
-	after := describe(ctx, t, adm)
+	after := describe(ctx, t, c)
 	maps.Copy(after, describeACLs(ctx, t, q.Addresses[q.Active(ctx, t)]))
 	maps.Copy(after, c.printed(ctx, t, tools, q.Addresses[q.Active(ctx, t)]))
 	same(t, before, after)

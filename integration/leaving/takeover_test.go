@@ -120,8 +120,11 @@ func (f *follower) check(ctx context.Context, t *testing.T, n int64) {
 type description map[string]string
 
 // describe asks for all that a migration must keep.
-func describe(ctx context.Context, t *testing.T, adm *kadm.Client) description {
+func describe(ctx context.Context, t *testing.T, c *Cluster) description {
 	t.Helper()
+	// A new client, since kgo asks for a coordinator only once, and an old one may hold a
+	// connection whose broker has been restarted.
+	adm := kadm.NewClient(c.Client(t))
 	d := description{}
 	must := func(err error) {
 		t.Helper()

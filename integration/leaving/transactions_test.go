@@ -51,7 +51,7 @@ func startTransactions(ctx context.Context, t *testing.T, c *Cluster, adm *kadm.
 			time.Sleep(20 * time.Millisecond) // the pace
 		}
 	}()
-	t.Cleanup(func() { cancel(); <-x.done })
+	t.Cleanup(func() { cancel(); x.client.Close(); <-x.done }) // the brokers of a test that failed may be gone
 	return x
 }
 

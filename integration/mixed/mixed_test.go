@@ -80,7 +80,7 @@ func (w *world) addresses() (all []string) {
 
 func (w *world) client(seeds []string, options ...kgo.Opt) *kgo.Client {
 	w.Helper()
-	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(seeds...), kgo.MetadataMinAge(50 * time.Millisecond)}, options...)...)
+	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(seeds...), kgo.AlwaysRetryEOF(), kgo.MetadataMinAge(50 * time.Millisecond)}, options...)...)
 	w.must(err)
 	w.Cleanup(c.Close)
 	return c

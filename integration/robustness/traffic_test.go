@@ -45,7 +45,7 @@ func startTraffic(t *testing.T, bootstrap []string) *traffic {
 	t.Helper()
 	client, err := kgo.NewClient(
 		kgo.SeedBrokers(bootstrap...), kgo.DefaultProduceTopic(recordsTopic), kgo.RecordPartitioner(kgo.RoundRobinPartitioner()),
-		kgo.MetadataMinAge(100*time.Millisecond), kgo.RequestTimeoutOverhead(5*time.Second),
+		kgo.AlwaysRetryEOF(), kgo.MetadataMinAge(100*time.Millisecond), kgo.RequestTimeoutOverhead(5*time.Second),
 	)
 	if err != nil {
 		t.Fatal(err)
